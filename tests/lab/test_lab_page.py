@@ -100,7 +100,7 @@ def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_str
     page.wait_for_selector(".loss-chart canvas")
     page.click(".guide a[href='#draw']")
     stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
-    page.wait_for_selector(".bar.top-class", timeout=30_000)
+    page.wait_for_selector(".bar.top-class")
     page.click("#tab-train")
     page.click(".guide a[href^='#step']")
     page.wait_for_selector(".way li")
@@ -193,7 +193,7 @@ def test_a_drawn_seven_is_a_seven(window: Any) -> None:
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     seven = [(70, 70), (205, 70), (170, 140), (130, 225)]
     stroke(page, seven)
-    page.wait_for_selector(".bar.top-class .name:text-is('7')", timeout=30_000)
+    page.wait_for_selector(".bar.top-class .name:text-is('7')")
     assert page.input_value("[name=label]") == "7"
     page.select_option("[name=label]", "1")
     names = page.locator(".stages .tile span").all_inner_texts()
@@ -239,7 +239,7 @@ def test_the_keyboard_is_enough(window: Any) -> None:
     page.focus(".drawing")
     for key in ["ArrowDown"] * 3 + ["Shift+ArrowDown"] * 10:
         page.keyboard.press(key)
-    page.wait_for_selector(".bar.top-class", timeout=30_000)
+    page.wait_for_selector(".bar.top-class")
 
 
 def test_a_phone_shows_every_tab_without_scrolling_sideways(phone: Any) -> None:

@@ -13,7 +13,7 @@ class Window:
         self.origin = address.split("/?")[0]
         self.context = browser.new_context(reduced_motion="reduce", locale="en-US", **options)
         self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=self.origin)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(60_000)  # a busy machine is slow
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self._note(message.type == "error", message.text))
         self.page.on(
@@ -51,5 +51,5 @@ def start(page: Any, recipe: str, **settings: str) -> None:
 def status(page: Any, *words: str) -> None:
     """Wait until the trainer is in one of these states."""
     page.wait_for_function(
-        "words => words.includes(document.querySelector('.chip-status').dataset.status)", arg=words, timeout=60_000
+        "words => words.includes(document.querySelector('.chip-status').dataset.status)", arg=words
     )
