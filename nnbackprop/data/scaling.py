@@ -154,7 +154,7 @@ def _byte_moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
 def _moments_of_sums(n: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance by the sums of n values and of their squares, int64.
 
-    In Python's integers: of 24 million bytes and more, n times the squares may be beyond int64.
+    In Python's integers, as n times the squares is beyond int64 from 12 million bytes of 255 on.
     """
     difference = n * squares.astype(object) - total.astype(object) ** 2
     return total / n, difference.astype(np.float64) / n**2
