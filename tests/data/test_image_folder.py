@@ -14,6 +14,7 @@ from PIL import Image
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import image, image_folder, image_pixels
+from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import DataError, ImageSizesError
 from tests.support.data_files import assert_refused, write_file
 
@@ -118,6 +119,33 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
         "1 of 2 images have transparency: composed over white",
     ):
         assert words in notes
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "README.txt"])
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_table_beside_images_of_classes_is_left_out(tmp_path: Path, name: str, part: str) -> None:
+    for path in ("cat/1.png", "dog/1.png"):
+        save(tmp_path / part / path, grey())
+    write_file(tmp_path / name, "file,label\ncat/1.png,cat\ndog/1.png,dog\n")
+    train = load(tmp_path, split=False).train
+    assert (train.classes, train.image_shape) == (("cat", "dog"), (9, 8))
+    assert f"{name} was left out" in train.reader_notes
+    assert not is_table(tmp_path)
+
+
+def test_a_table_beside_a_folder_of_plots_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "plots" / "loss.png", grey())
+    write_file(tmp_path / "x.csv", "a,label\n1,x\n2,y\n")
+    assert load(tmp_path, split=False).train.classes == ("x", "y")
+    assert is_table(tmp_path)
+
+
+def test_a_validation_folder_beside_the_parts_is_left_out_with_a_note(tmp_path: Path) -> None:
+    for path in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "test/b/1.png"):
+        save(tmp_path / path, grey())
+    splits = load(tmp_path)
+    assert splits.test.targets.tolist() == [1]
+    assert f"{tmp_path / 'val'} was left out: the parts are train and test" in splits.train.reader_notes
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="this system has no links")

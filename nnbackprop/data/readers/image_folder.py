@@ -41,6 +41,11 @@ def is_image_folder(path: Path) -> bool:
     return any(name.endswith(SUFFIXES) and _shown(Path(name)) for name in names)
 
 
+def has_classes(folder: Path) -> bool:
+    """Whether images lie in folders of two classes or more; those below a single folder may be anything."""
+    return sum(map(is_image_folder, _subfolders(_parts(folder)[0][0]))) > 1
+
+
 def read_folder(
     folder: Path,
     size: str | tuple[int, int] | None = None,
@@ -53,7 +58,8 @@ def read_folder(
     followed, and files that are no images are left out; both are noted. Raises DataError that names the files that
     cannot be read, or two that differ in size.
     """
-    parts = [_list(part) for part in _parts(folder)]
+    folders, left_out = _parts(folder)
+    parts = [_list(part) for part in folders]
     names = sorted({label for part in parts for label in part.classes}, key=_by_number)
     common = None if size is None else parse_size(size)
     arrays, notes = read_pixels([part.paths for part in parts], common, channels, cache)
@@ -65,21 +71,25 @@ def read_folder(
                 str(part.folder),
                 pixels.shape[1:],
                 dict(enumerate(names)),
-                (*part.notes, *notes),
+                (*part.notes, *left_out, *notes),
             )
             for part, pixels in zip(parts, arrays, strict=True)
         )
     )
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The folders of the training and the test part, or `folder` alone if it is not divided so."""
+def _parts(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The folders of the training and the test part, or `folder` alone if it is not divided so; notes.
+
+    Of several folders with the name of a test part the first is one.
+    """
     subfolders = {sub.name.lower(): sub for sub in _subfolders(folder)}
     train = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
-    test = next((subfolders[name] for name in TEST_NAMES if name in subfolders), None)
+    tests = [subfolders[name] for name in TEST_NAMES if name in subfolders]
     if train is None or not _subfolders(train):
-        return [folder]
-    return [train, test] if test else [train]
+        return [folder], ()
+    notes = tuple(f"{other} was left out: the parts are {train.name} and {tests[0].name}" for other in tests[1:])
+    return [train, *tests[:1]], notes
 
 
 def _subfolders(folder: Path) -> list[Path]:
