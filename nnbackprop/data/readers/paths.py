@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,5 +175,6 @@ def _find_tables(files: Files, options: DataOptions) -> TableSplits | None:
         if match := TABLE_NAME.fullmatch(name):
             train, test = read_table(path, options), files.get(f"{match[1] or ''}test.{match[2]}")
             names = train.columns if train.has_names else ()
-            return TableSplits(train, read_table(test, options, names) if test else None, options)
+            like_train = replace(options, text_columns=train.text_columns)
+            return TableSplits(train, read_table(test, like_train, names) if test else None, options)
     return None
