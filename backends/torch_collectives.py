@@ -20,10 +20,12 @@ class TorchCollectives:
         self._size = processes.size
         if torch.distributed.is_initialized():
             return
-        first, store = processes.rank == 0, None
-        if first:
-            store = TCPStore(socket.gethostname(), 0, self._size, is_master=True, wait_for_workers=False)
-        host, port = processes.broadcast((socket.gethostname(), store.port) if store else None) or ("", 0)
+        machines = processes.all_gather_object(socket.gethostname())
+        host = "127.0.0.1" if len(set(machines)) == 1 else machines[0]  # a Mac may not find itself by its name
+        store = None
+        if processes.rank == 0:
+            store = TCPStore(host, 0, self._size, is_master=True, wait_for_workers=False)
+        port = processes.broadcast(store.port if store else 0)
         if store is None:
             store = TCPStore(host, port, self._size, is_master=False)
         library = "nccl" if device.type == "cuda" else "gloo"

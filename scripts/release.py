@@ -37,14 +37,15 @@ def release_notes(version: str) -> str:
             "CHANGELOG.md has entries under `## [Unreleased]`, which the release has too: raise the version in "
             "pyproject.toml and CITATION.cff, and rename the section to it, with today's date."
         )
-    found = re.search(rf"^## \[{re.escape(version)}\] - (\d{{4}}-\d\d-\d\d)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
-    if found is None or not found[2].strip():
+    found = re.search(r"^## \[(?!Unreleased\])(.+?)\] - (\d{4}-\d\d-\d\d)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    if found is None or found[1] != version or not found[3].strip():
         raise SystemExit(
-            f"CHANGELOG.md has no section `## [{version}] - YYYY-MM-DD` with entries: rename `## [Unreleased]`."
+            f"CHANGELOG.md does not begin with a section `## [{version}] - YYYY-MM-DD` that has entries, and "
+            f"pyproject.toml names {version}: rename `## [Unreleased]`, or change the version."
         )
-    if date.fromisoformat(found[1]) > date.today():
-        raise SystemExit(f"CHANGELOG.md dates {version} on {found[1]}, which is to come: write today's date.")
-    return found[2].strip()
+    if date.fromisoformat(found[2]) > date.today():
+        raise SystemExit(f"CHANGELOG.md dates {version} on {found[2]}, which is to come: write today's date.")
+    return found[3].strip()
 
 
 def check_checkout(version: str) -> None:
@@ -55,7 +56,7 @@ def check_checkout(version: str) -> None:
         )
     if run("git", "tag", "--list", f"v{version}"):
         raise SystemExit(f"The tag v{version} exists: raise the version in pyproject.toml.")
-    if f"version: {version}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
+    if f"\nversion: {version}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
         raise SystemExit(f"CITATION.cff names another version than {version}: write it there too.")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from importlib import import_module
@@ -46,6 +49,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     asked = config.getoption("--backend") or "numpy"
     small_runs.default_backend = asked.removesuffix("-readonly")
+    _keep_programs_of_jax()
+
+
+def _keep_programs_of_jax() -> None:
+    """Let JAX compile equal programs of this process's tests once, as many train the same network twice.
+
+    Each process has a folder of its own, as JAX writes its files without a lock.
+    """
+    folder = tempfile.mkdtemp(prefix="jax-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 @pytest.hookimpl(wrapper=True)
@@ -128,11 +146,16 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this process end without their pictures."""
+    draw_no_plots(monkeypatch)
+
+
+@pytest.fixture
+def two_clouds(in_a_folder_of_its_own: None, no_plots: None) -> None:
     """The working folder holds two.npz, 40 samples that a line tells apart; runs there draw no pictures."""
     labels = np.arange(40) % 2
     np.savez("two.npz", X=np.random.default_rng(0).standard_normal((40, 3)) + 4 * labels[:, None], y=labels)
-    draw_no_plots(monkeypatch)
 
 
 @pytest.fixture

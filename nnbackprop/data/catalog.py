@@ -48,8 +48,8 @@ def load(
     *,
     target: str | int | Sequence[str | int] = (),
     task: Literal["auto", "classification", "regression", "multilabel"] = "auto",
-    features: Sequence[str] = (),
-    drop: Sequence[str] = (),
+    features: str | int | Sequence[str | int] = (),
+    drop: str | int | Sequence[str | int] = (),
     missing: Literal["error", "mean", "median"] = "error",
     sample_weight: str | None = None,
     test_fraction: float = 0.2,
@@ -63,7 +63,7 @@ def load(
 
     source     a name (see DATASETS), a path, a pandas or polars DataFrame, or a dict of arrays
     target     of a table: the column to predict, by name or position, or several
-    task       of a table, .npz or .npy: what is learnt; auto chooses by the target's values
+    task       what is learnt; auto chooses by the target's values, and takes those of IDX and .mat for classes
     features   of a table: the columns to use; all others but `drop` and the target if not given
     missing    of a table: error, or what missing numbers are replaced by
     sample_weight  of a table: the column of sample weights, which is no feature
@@ -78,17 +78,20 @@ def load(
     ./mnist for the latter.
     Raises DataError for anything that cannot be read, UsageError for an option that cannot be.
     """
-    names = (target,) if isinstance(target, (str, int)) else tuple(target)
     options = data_options(
-        target=tuple(map(str, names)),
+        target=_column_names(target),
         task=task,
-        features=tuple(features),
-        drop=tuple(drop),
+        features=_column_names(features),
+        drop=_column_names(drop),
         missing=missing,
         sample_weight=sample_weight,
         **reading,
     )
     return load_splits(source, options, test_fraction if split else 0.0, validation_fraction, seed, strict=strict)
+
+
+def _column_names(columns: str | int | Sequence[str | int]) -> tuple[str, ...]:
+    return (str(columns),) if isinstance(columns, (str, int)) else tuple(map(str, columns))
 
 
 def load_splits(
@@ -130,7 +133,8 @@ def _check_options(arrays: RawSplits, options: DataOptions) -> None:
             )
     if options.task not in ("auto", arrays.train.task):
         raise UsageError(
-            f"{source}: has class labels, and task={options.task!r} is for tables, .npz and .npy: leave it out."
+            f"{source}: has class labels, and task={options.task!r} is for tables and files of arrays: "
+            "leave it out."
         )
 
 

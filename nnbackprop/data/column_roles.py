@@ -22,7 +22,10 @@ TARGET_NAMES = ("label", "labels", "class", "target", "y", "digit", "outcome", "
 CLASS_NAMES = ("label", "labels", "class", "digit", "species", "category")
 """Names of a target that is a class, however many there are."""
 
-ID_NAME = re.compile(r"(.*[_ .-])?(id|index|idx|rowid|row_?names?|row_?number|uuid)|.*[a-z](Id|ID)", re.IGNORECASE)
+ID_NAME = re.compile(
+    r"(.*[_ .-])?(id|index|idx|rowid|row_?names?|row_?number|uuid)|(?-i:.*[a-z](Id|ID))", re.IGNORECASE
+)
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # the index of a DataFrame, as pandas names it in Parquet
 PIXEL_NAME = re.compile(r"[a-z]*[ _.-]?\d+([x_ .-]\d+)?", re.IGNORECASE)
 
 
@@ -57,6 +60,8 @@ class ColumnRoles:
 
 def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
     """Choose target, features and task; DataError or UsageError where that cannot be."""
+    if not len(table):
+        raise DataError(f"{table.source}: holds no samples. Give a table of at least one row.")
     dropped = resolve_columns(table, options.drop, "drop")
     named = resolve_columns(table, options.target, "target")
     chosen = resolve_columns(table, options.features, "features")
@@ -79,7 +84,8 @@ def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
             f"{table.source}: no feature is left beside the target {format_names(targets)}. Its columns are "
             f"{format_names(table.columns)}; a table needs at least one other."
         )
-    task, task_reason = _choose_task(table, targets, options, table.is_bytes(features) and len(features) > 1)
+    pixels = image_shape(table, features) is not None and table.is_bytes(features)
+    task, task_reason = _choose_task(table, targets, options, pixels)
     check_targets(table, targets, task)
     _refuse_own_labels(table, targets, task)
     return ColumnRoles(targets, features, task, target_reason, task_reason, tuple(notes), *weight)
@@ -110,7 +116,10 @@ def _row_names(table: Table, columns: Sequence[str], notes: list[str]) -> list[s
         if unnamed and (_counts_rows(column) or _all_different(column)):
             found.append(name)
             notes.append(f"the column without a name ({name!r}) numbers the rows and was left out")
-        elif table.has_names and ID_NAME.fullmatch(name) and _all_different(column):
+        elif PANDAS_INDEX.fullmatch(name):
+            found.append(name)
+            notes.append(f"column {name!r} is the index of a pandas DataFrame and was left out; features keeps it")
+        elif table.has_names and ID_NAME.fullmatch(name) and _all_different(column) and _whole(column):
             found.append(name)
             notes.append(f"column {name!r} has another value in every row and was left out; features keeps it")
     return found
@@ -208,6 +217,7 @@ def _task_of_several(table: Table, targets: Sequence[str]) -> tuple[Task, str]:
 
 
 def _whole(values: polars.Series) -> bool:
+    """Whether no value is a number with a fraction."""
     return bool((values == values.floor()).all()) if values.dtype.is_float() else True
 
 

@@ -53,10 +53,14 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
             "data convert writes numbers and targets as they are: missing and sample_weight are fitted or "
             "used in training. Leave them out, and rows with missing values too."
         )
+    if (absolute := Path(os.path.abspath(folder))) == Path.cwd():
+        raise UsageError(
+            f"{folder} is the current folder, and the one that is written is new: name one within it."
+        )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} is there already: name a folder that is not, or is empty.")
     rows = _check(path, options)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = absolute.with_name(f".{absolute.name}.{os.getpid()}.tmp")
     names = ("images.npy", "labels.npy") if rows.images else ("X.npy", "y.npy")
     shape = (len(rows.targets), *rows.sample_shape)
     try:

@@ -83,7 +83,10 @@ def _grid(*names: str) -> Grid:
 
 @dataclass(frozen=True)
 class SampleImages:
-    """The first image of each class, side by side, two pixels a character; as many as two rows hold."""
+    """The first image of each class, or without classes the first ones, side by side, two pixels a character.
+
+    As many as two rows hold.
+    """
 
     dataset: Dataset
 
@@ -98,12 +101,18 @@ class SampleImages:
 
 
 def _first_images(dataset: Dataset) -> Iterator[tuple[str, np.ndarray]]:
-    """(class name, image with values in 0..1) of the first sample of each class, ten classes at most."""
-    labels, first = np.unique(dataset.targets, return_index=True)
-    for k, i in zip(labels[:MAX_IMAGES], first, strict=False):
-        image = np.nan_to_num(dataset.image(i).astype(np.float64))
+    """(class name, image with values in 0..1) of the first sample of each class, ten at most.
+
+    Without classes, of the first samples, which have no name.
+    """
+    first, names = np.arange(len(dataset)), [""] * MAX_IMAGES
+    if dataset.classes:
+        labels, first = np.unique(dataset.targets, return_index=True)
+        names = [dataset.classes[k] for k in labels[:MAX_IMAGES]]
+    for name, i in zip(names, first, strict=False):
+        image = np.nan_to_num(dataset.image(int(i)).astype(np.float64))
         image -= image.min()
-        yield dataset.classes[k], image / (image.max() or 1)
+        yield name, image / (image.max() or 1)
 
 
 def _downsample(image: np.ndarray, width: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from nnbackprop.errors import DataError, InputError, LabelError, OneHotError
 
 from .limits import MAX_LABEL_LENGTH
 from .mapped import MappedArray, Samples, blocks
+from .table import MISSING
 
 Task = Literal["classification", "regression", "multilabel"]
 """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
@@ -217,7 +218,12 @@ def _decode_text(labels: np.ndarray, source: str) -> np.ndarray:
             f"{source}: labels are text of {width} characters; {MAX_LABEL_LENGTH} are enough to name a class."
         )
     if labels.dtype.kind == "S":
-        return np.char.decode(labels, "utf-8", "backslashreplace")
+        try:
+            return np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise LabelError(
+                f"{source}: label {error.object!r} is not text in UTF-8. Save the labels as str or numbers."
+            ) from error
     points = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).view(np.uint32)
     if points.size and points.max() > sys.maxunicode:
         raise LabelError(f"{source}: labels hold bytes that are not text; the file is damaged.")
@@ -246,10 +252,16 @@ def integer_labels(labels: np.ndarray) -> np.ndarray | None:
     return None
 
 
+def are_class_labels(labels: np.ndarray) -> bool:
+    """Whether every label is a whole number, or they are names, none of which stands for a missing one."""
+    are_names = labels.dtype.kind == "U" and not np.isin(labels, MISSING).any()
+    return are_names or integer_labels(labels) is not None
+
+
 def validate(raw: RawSplits) -> None:
     """Raise DataError, naming source and place, at the first value no network can be trained on.
 
-    Inputs must be finite and labels whole numbers.
+    Inputs must be finite, and labels whole numbers or names.
     """
     for part in raw:
         if part is not None and part.task == "classification":
@@ -259,12 +271,12 @@ def validate(raw: RawSplits) -> None:
 
 
 def _validate_labels(labels: np.ndarray, source: str) -> None:
-    if integer_labels(labels) is not None:
+    if are_class_labels(labels):
         return
-    i = bisect.bisect_left(range(len(labels)), True, key=lambda k: integer_labels(labels[: k + 1]) is None)
+    i = bisect.bisect_left(range(len(labels)), True, key=lambda k: not are_class_labels(labels[: k + 1]))
     raise DataError(
-        f"{source}: label {labels[i].item()!r} of sample {i} is not a whole number. Class labels are whole "
-        "numbers (0, 1, 2, ...); use such numbers in the file, or for amounts give task='regression'."
+        f"{source}: label {labels[i].item()!r} of sample {i} is not a whole number or a name. Class labels are "
+        "0, 1, 2 ... or names, none missing; use such in the file, or for amounts give task='regression'."
     )
 
 

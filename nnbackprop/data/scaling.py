@@ -148,7 +148,16 @@ def _byte_moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
         x = chunk.astype(np.int32)
         total += x.sum(axis=0)
         squares += np.einsum("ij,ij->j", x, x)
-    return total / n, (n * squares - total * total) / n**2
+    return _moments_of_sums(n, total, squares)
+
+
+def _moments_of_sums(n: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance by the sums of n values and of their squares, int64.
+
+    In Python's integers, as n times the squares is beyond int64 from 12 million bytes of 255 on.
+    """
+    difference = n * squares.astype(object) - total.astype(object) ** 2
+    return total / n, difference.astype(np.float64) / n**2
 
 
 def _float_moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .column_roles import ColumnRoles, choose_roles, require_targets
+from .column_roles import ColumnRoles, check_targets, choose_roles, require_targets
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
@@ -40,8 +40,9 @@ class TableSplits:
 
 
 def dataset_of(table: Table, preprocessing: Preprocessing, notes: Sequence[str] = ()) -> Dataset:
-    """The rows of a table that has the targets, preprocessed; DataError for a class that is not known."""
+    """The rows of a table that has the targets, preprocessed; DataError for one that training refuses."""
     require_targets(table, preprocessing.targets)
+    check_targets(table, preprocessing.targets, preprocessing.task)
     inputs, found = preprocessing.transform(table)
     weight, weights = preprocessing.sample_weight, None
     if weight in table.columns:
@@ -70,6 +71,8 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     if test is not None and not set(roles.targets) <= set(test.columns):
         notes.append(f"{test.source} has no labels (column {format_names(roles.targets)}) and was left out")
         test = None
+    if test is not None:
+        check_targets(test, roles.targets, roles.task)
     for part in (table, test):
         for name in roles.features if part else ():
             if name in part.columns:  # type: ignore[union-attr]

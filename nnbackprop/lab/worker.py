@@ -34,10 +34,9 @@ from .controls import Controls, Mode
 from .events import MAX_EPOCHS_SENT, ChunkSums, State, Status
 
 POINT_INTERVAL = 0.1  # seconds of training that a point of the curves stands for
-SEND_INTERVAL = 0.5  # between two messages about progress: each wakes the server and every page
-STATE_INTERVAL = 1.0
-MEASURE_RATIO = 100  # the monitor's measurements may take 1/100 of the time
-CHECK_RATIO = 200  # looking for findings may take 1/200 of it
+SEND_INTERVAL = 1.0  # between two messages about progress: each wakes the server and every page
+MEASURE_SHARE = 1 / 200  # of the time, that the monitor's measurements may take
+CHECK_SHARE = 1 / 200  # and looking for findings
 
 Tell = Callable[[str, Any], None]
 
@@ -60,7 +59,7 @@ class Job:
 
 
 class Reporter(Callback):
-    """Tells the server of chunks, epochs and findings, about twice a second, and stops where it wants that."""
+    """Tells the server of chunks, epochs and findings, about once a second, and stops where it wants that."""
 
     def __init__(self, training: Training, single: bool) -> None:
         self.training, self.single = training, single
@@ -81,6 +80,7 @@ class Reporter(Callback):
         now = time.monotonic()
         if now - self._sent_at >= SEND_INTERVAL:
             self._send()
+            self.training.tell_now_and_then()
         elif now - self._point_at >= POINT_INTERVAL:
             self._end_point()
         if controls.params_wanted:
@@ -113,7 +113,6 @@ class Reporter(Callback):
         self.points, self.rows = [], []
         if points or rows:
             self.training.tell("progress", {"chunks": points, "epochs": [events.epoch(row) for row in rows]})
-        self.training.tell_now_and_then()
         self._sent_at = time.monotonic()
 
 
@@ -123,8 +122,8 @@ class Training:
     def __init__(self, run: Run, controls: Controls, tell: Tell) -> None:
         self.run, self.controls, self.tell = run, controls, tell
         self.name = run.run_dir.path.name
-        self.monitored = MonitoredRun(run, MEASURE_RATIO)
-        self._state_at, self._checked_at, self._check_seconds = 0.0, time.monotonic(), 0.0
+        self.monitored = MonitoredRun(run, MEASURE_SHARE)
+        self._checked_at, self._check_seconds = time.monotonic(), 0.0
         self._findings: list[dict[str, Any]] = []
 
     def go(self) -> dict[str, Any] | None:
@@ -189,7 +188,6 @@ class Training:
 
     def tell_state(self, status: Status) -> None:
         """Say where the run is."""
-        self._state_at = time.monotonic()
         self.tell("state", self.state(status))
 
     def tell_params(self) -> None:
@@ -198,11 +196,10 @@ class Training:
         self.tell("params", (self.run.trainer.progress.step, self.run.trainer.host_params()))
 
     def tell_now_and_then(self) -> None:
-        """The state once a second; findings where there is time to look for them."""
+        """The state; findings where there is time to look for them."""
+        self.tell_state("running")
         now = time.monotonic()
-        if now - self._state_at >= STATE_INTERVAL:
-            self.tell_state("running")
-        if now - self._checked_at >= max(STATE_INTERVAL, CHECK_RATIO * self._check_seconds):
+        if self._check_seconds <= CHECK_SHARE * (now - self._checked_at):
             self.tell_findings()
             self._checked_at = time.monotonic()
             self._check_seconds = self._checked_at - now

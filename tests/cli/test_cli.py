@@ -66,6 +66,7 @@ def test_the_summary_has_the_figures_of_the_run(trained: Path) -> None:
     assert summary["validation_loss"] is None
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_the_configuration_runs_again_to_the_same_weights(trained: Path) -> None:
     config = trained / "config.toml"
     written = tomllib.loads(config.read_text(encoding="utf-8"))
@@ -177,6 +178,7 @@ def test_cupy_by_name_where_it_is_absent_exits_2(capsys: pytest.CaptureFixture[s
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_the_flag_beats_the_environment_beats_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loser is always a device that NumPy does not have, which would end the run with status 2."""
     Path("mine.toml").write_text(
@@ -191,6 +193,7 @@ def test_the_flag_beats_the_environment_beats_the_recipe(monkeypatch: pytest.Mon
     assert run("train", "mine.toml", "--progress", "off", "--device", "cpu") == 0
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_an_empty_environment_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNBACKPROP_BACKEND", "")
     monkeypatch.setenv("NNBACKPROP_DEVICE", "")
@@ -208,6 +211,7 @@ def test_backends_recipes_and_inspect_print(capsys: pytest.CaptureFixture[str]) 
     assert "60,000" in said(capsys)
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -255,7 +259,7 @@ def test_a_console_without_unicode_gets_the_summary_all_the_same() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
-@pytest.mark.usefixtures("default_signals")
+@pytest.mark.usefixtures("default_signals", "no_plots")
 def test_ctrl_c_on_a_terminal_saves_and_resume_goes_on() -> None:
     words = ["train", *SMALL[:-1], "1000", "--name", "stopped"]
     with terminal(words) as (process, screen):

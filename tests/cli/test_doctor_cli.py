@@ -15,7 +15,7 @@ from nnbackprop.diagnostics.monitor import RUN_CHECKS
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs.config_files import recipes
 from tests.support.clouds import clouds
-from tests.support.commands import run
+from tests.support.commands import draw_no_plots, run
 
 ALL_CHECKS = {*DATA_CHECKS, *START_CHECKS, *LAYER_CHECKS, *RUN_CHECKS}
 SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size", "20"]
@@ -147,6 +147,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        draw_no_plots(patch)
         data = str(folder / written())
         words = ("--epochs", "30", "--progress", "off", "--doctor", "--name", "kept")
         assert run("train", "mnist-original", "--data", data, *SMALL, *words) == 0
@@ -197,6 +198,7 @@ def test_a_run_that_diverged_at_once_is_not_told_that_it_ignores_its_input(
     assert ids(diagnose(capsys, "a", status=1)) == {"not-finite": "fault", "rate-too-high": "warning"}
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("flags", [[], ["--doctor"]])
 def test_a_rate_too_low_is_not_an_ignored_input(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", written(), *SMALL, "--seed", "1", "--activation", "sigmoid", "--lr", "1e-4", *flags]

@@ -165,7 +165,8 @@ def test_impossible_file_names_are_refused(spec: str, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (np.array([b"\xff", b"a", b"b", b"c"]), r"'\\\\xff' of sample 0"),
+        (np.array([b"\xff", b"a", b"b", b"c"]), r"label b'\\xff' is not text in UTF-8"),
+        (np.array(["a", "nan", "b", ""]), "label 'nan' of sample 1 is not a whole number or a name"),
         (np.array([0x110000, 1, 2, 3], np.uint32).view("<U1"), "bytes that are not text"),
         (np.array([2**64 - 1, 0, 1, 2], np.uint64), "18446744073709551615 of sample 0"),
         (np.array([0, 1, 2, np.inf]), "inf of sample 3"),

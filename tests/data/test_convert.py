@@ -16,6 +16,7 @@ from nnbackprop.data import load
 from nnbackprop.data.convert import convert
 from nnbackprop.data.readers import blocks, csv
 from nnbackprop.data.table import DataOptions
+from nnbackprop.diagnostics.doctor.run import diagnose
 from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError, UsageError
 from tests.support.commands import run, said
 
@@ -209,3 +210,28 @@ def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: py
     assert run("data", "convert", str(path), str(tmp_path / "out")) == UsageError.exit_code
     assert "name a folder that is not, or is empty" in said(capsys)
     assert (tmp_path / "out" / "X.npy").read_bytes() == before
+
+
+def test_labels_that_are_text_are_the_classes_of_the_pair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "x.csv", {**NUMBERS, "label": np.array(["z", "x", "y"])[np.arange(500) % 3]})
+    assert run("data", "convert", str(path), str(tmp_path / "out")) == 0
+    pair, table = load(tmp_path / "out"), load(path)
+    assert pair.train.classes == ("x", "y", "z")
+    assert np.array_equal(pair.train.targets, table.train.targets)
+    assert run("train", str(tmp_path / "out"), "--dry-run") == 0
+    assert not [
+        f.id for f in diagnose(None, {"data": str(tmp_path / "out")}).findings if f.id.startswith("labels")
+    ]
+
+
+def test_the_current_folder_is_refused_as_one_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.parquet", NUMBERS)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in (".", "../empty"):
+        with pytest.raises(UsageError, match="is the current folder"):
+            convert(path, Path(name), DataOptions())
+    convert(path, Path("out"), DataOptions())
+    assert sorted(file.name for file in Path("out").iterdir()) == ["X.npy", "y.npy"]

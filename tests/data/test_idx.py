@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnbackprop.data import load
 from nnbackprop.data.readers import idx
 from tests.support import data_files
 from tests.support.data_files import assert_refused, write_file
@@ -84,3 +85,12 @@ def test_memory_is_taken_for_bytes_not_for_claims(tmp_path: Path) -> None:
     body = np.random.default_rng(0).bytes(60_000)
     path = write_file(tmp_path / "x", gzip.compress(data_files.idx((50_000_000,), body)))
     assert peak_of(lambda: assert_refused(path, "only 60000 follow", idx.read)) < 2_000_000
+
+
+def test_amounts_are_read_by_the_task_that_the_error_names(tmp_path: Path) -> None:
+    write_file(tmp_path / "train-images-idx3-ubyte", data_files.idx_of(np.zeros((3, 2, 2), np.uint8)))
+    amounts = np.array([0.5, 1.25, 7.0], ">f4")
+    write_file(tmp_path / "train-labels-idx1-ubyte", data_files.idx((3,), amounts.tobytes(), 0x0D))
+    assert_refused(tmp_path / "train-images-idx3-ubyte", "is not a whole number.*task='regression'")
+    for path in (tmp_path, tmp_path / "train-images-idx3-ubyte"):
+        assert load(path, task="regression", split=False).train.targets.tolist() == [[0.5], [1.25], [7.0]]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import image, image_folder, image_pixels
+from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import DataError, ImageSizesError
 from tests.support.data_files import assert_refused, write_file
 
@@ -117,6 +121,33 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
         assert words in notes
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "README.txt"])
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_table_beside_images_of_classes_is_left_out(tmp_path: Path, name: str, part: str) -> None:
+    for path in ("cat/1.png", "dog/1.png"):
+        save(tmp_path / part / path, grey())
+    write_file(tmp_path / name, "file,label\ncat/1.png,cat\ndog/1.png,dog\n")
+    train = load(tmp_path, split=False).train
+    assert (train.classes, train.image_shape) == (("cat", "dog"), (9, 8))
+    assert f"{name} was left out" in train.reader_notes
+    assert not is_table(tmp_path)
+
+
+def test_a_table_beside_a_folder_of_plots_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "plots" / "loss.png", grey())
+    write_file(tmp_path / "x.csv", "a,label\n1,x\n2,y\n")
+    assert load(tmp_path, split=False).train.classes == ("x", "y")
+    assert is_table(tmp_path)
+
+
+def test_a_validation_folder_beside_the_parts_is_left_out_with_a_note(tmp_path: Path) -> None:
+    for path in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "test/b/1.png"):
+        save(tmp_path / path, grey())
+    splits = load(tmp_path)
+    assert splits.test.targets.tolist() == [1]
+    assert f"{tmp_path / 'val'} was left out: the parts are train and test" in splits.train.reader_notes
+
+
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="this system has no links")
 def test_no_link_is_followed_out_of_the_folder(tmp_path: Path) -> None:
     secret = save(tmp_path / "elsewhere" / "1.png", grey())
@@ -125,6 +156,27 @@ def test_no_link_is_followed_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "set" / "a" / "2.png").symlink_to(secret)
     (tmp_path / "set" / "a" / "folder").symlink_to(secret.parent)
     (tmp_path / "set" / "c").symlink_to(secret.parent)
+    train = load(tmp_path / "set", split=False).train
+    assert (len(train), train.classes) == (2, ("a", "b"))
+    assert "3 links were not followed" in train.reader_notes
+
+
+def test_no_junction_of_windows_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one on Windows; elsewhere a folder that the system calls one."""
+    secret = save(tmp_path / "elsewhere" / "1.png", grey())
+    save(tmp_path / "set" / "a" / "1.png", grey())
+    save(tmp_path / "set" / "b" / "1.png", grey())
+    junctions = tmp_path / "set" / "a" / "folder", tmp_path / "set" / "c"
+    if sys.platform == "win32":
+        import _winapi
+
+        for junction in junctions:
+            _winapi.CreateJunction(str(secret.parent), str(junction))
+    else:
+        lstat, found = Path.lstat, SimpleNamespace(st_mode=stat.S_IFDIR, st_reparse_tag=0xA0000003)
+        monkeypatch.setattr(Path, "lstat", lambda path: found if path in junctions else lstat(path))
+        for junction in junctions:
+            save(junction / "1.png", grey())
     train = load(tmp_path / "set", split=False).train
     assert (len(train), train.classes) == (2, ("a", "b"))
     assert "2 links were not followed" in train.reader_notes

@@ -118,3 +118,11 @@ def test_targets_that_are_numbers_are_shown_with_their_range_and_mean() -> None:
     lines = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["target", "0", "1", "..", "8,", "mean", "4", "1", "..", "1,", "mean", "1"] in lines
     assert ["target", "1", "-2", "..", "5,", "mean", "1", "-2", "..", "-2,", "mean", "-2"] in lines
+
+
+@pytest.mark.parametrize("targets", [np.arange(3.0)[:, None], np.eye(3)[:, :2]], ids=["numbers", "labels"])
+def test_images_without_classes_are_the_first_ones_without_names(targets: np.ndarray) -> None:
+    data = Dataset(np.repeat(FLAG[None], 3, axis=0), targets)
+    text = render(SampleImages(data), encoding="ascii")
+    assert text.count("@@@@@@@@") == 3
+    assert "target" in render(describe(Splits(data)))

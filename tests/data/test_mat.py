@@ -135,3 +135,14 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         assert_refused(write_file(tmp_path / "x.mat", content))
     large = whole[:132] + (2**31).to_bytes(4, "little") + whole[136:]  # the size of the first variable
     assert_refused(write_file(tmp_path / "x.mat", large), "claims 2147483648 bytes, more than there are")
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 1), (1, 40), (40, 2)])
+def test_amounts_are_read_by_the_task_that_the_error_names(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    amounts = RNG.random(shape)
+    path = ex4(tmp_path / "x.mat", y=amounts)
+    if shape != (40, 2):
+        assert_refused(path, "is not a whole number.*task='regression'")
+    train = load(path, task="regression", split=False).train
+    assert np.array_equal(train.inputs, COLUMNS)
+    assert np.array_equal(train.targets, amounts.reshape(40, -1))

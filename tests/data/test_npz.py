@@ -127,3 +127,9 @@ def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words
         archive.writestr("X.npy", member)
         archive.writestr("y.npy", npy("(1,)", b"a"))
     assert_refused(path, words)
+
+
+def test_arrays_of_a_validation_part_are_left_out_with_a_note(tmp_path: Path) -> None:
+    parts = {"x_train": IMAGES, "y_train": LABELS, "x_val": IMAGES[:3], "y_val": LABELS[:3]}
+    np.savez(tmp_path / "x.npz", **parts)
+    assert f"{tmp_path / 'x.npz'} holds x_val, y_val too, left out" in load(tmp_path / "x.npz").train.reader_notes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import Dataset, fit_scaling
-from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, moments
+from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, _moments_of_sums, moments
 from nnbackprop.errors import DataError, UsageError
 
 RNG = np.random.default_rng(8)
@@ -29,6 +29,14 @@ def test_moments_are_those_of_numpy(dtype: str) -> None:
 def test_float_moments_do_not_cancel() -> None:
     x = 1e8 + RNG.random((1000, 3))
     np.testing.assert_allclose(moments(x)[1], (x - 1e8).var(axis=0), rtol=1e-7)
+
+
+def test_the_variance_of_millions_of_bytes_does_not_overflow() -> None:
+    """Half of them 0 and half 255: the mean is 127.5, and each is as far from it."""
+    for n in (30_000_000, 40_000_000, 10**10):
+        total = np.array([n // 2 * 255])
+        mean, variance = _moments_of_sums(n, total, total * 255)
+        assert (mean.tolist(), variance.tolist()) == ([127.5], [127.5**2])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])

@@ -16,7 +16,8 @@ import nnbackprop as nb
 from nnbackprop.data.convert import convert
 from nnbackprop.data.readers import csv
 from nnbackprop.data.table import DataOptions, table_of
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.data.tabular import dataset_of
+from nnbackprop.errors import DataError, LabelError, UsageError
 from tests.support.data_files import assert_refused, write_file
 
 RNG = np.random.default_rng(3)
@@ -553,3 +554,84 @@ def test_a_column_of_arrays_is_refused() -> None:
     column[:] = [np.zeros(2), np.zeros(3)]
     with pytest.raises(DataError, match="column 'a' holds ndarray; numbers or text are needed"):
         nb.load({"a": column, "y": [0, 1]}, split=False)
+
+
+@pytest.mark.parametrize(
+    ("column", "task"),
+    [(np.arange(100_000, 160_000, 1000), "regression"), (np.arange(N) % 20, "classification")],
+)
+def test_bytes_that_are_no_image_do_not_make_amounts_classes(
+    tmp_path: Path, column: np.ndarray, task: str
+) -> None:
+    text = "age,rooms,price\n" + rows(GLUCOSE, np.arange(N) % 9, column)
+    train = load_text(tmp_path, text)
+    assert (train.inputs.dtype, train.task) == (np.uint8, task)
+
+
+@pytest.mark.parametrize("index", [np.arange(N)[::-1], np.arange(N) % 7], ids=["shuffled", "repeated"])
+def test_the_index_of_a_data_frame_in_parquet_is_no_target_and_no_feature(
+    tmp_path: Path, index: np.ndarray
+) -> None:
+    path = tmp_path / "x.parquet"
+    polars.DataFrame({"a": GLUCOSE, "b": OUTCOME, "__index_level_0__": index}).write_parquet(path)
+    train = nb.load(path, split=False).train
+    assert (train.feature_names, train.target_names) == (("a",), ("b",))
+    assert "column '__index_level_0__' is the index of a pandas DataFrame" in train.reader_notes[0]
+    kept = nb.load(path, features=["a", "__index_level_0__"], target="b", split=False).train
+    assert kept.inputs[:, 1].tolist() == index.tolist()
+
+
+def test_measurements_whose_names_end_in_id_or_index_are_features(tmp_path: Path) -> None:
+    amounts = RNG.normal(5, 2, N)
+    text = "citric_acid,amount_paid,heat_index,wineId,alcohol,label\n" + rows(
+        amounts, amounts + 1, amounts * 2, np.arange(N)[::-1], amounts - 3, OUTCOME
+    )
+    names = ("citric_acid", "amount_paid", "heat_index", "alcohol")
+    assert load_text(tmp_path, text).feature_names == names
+
+
+def test_a_name_may_stand_for_a_list_of_one(tmp_path: Path) -> None:
+    data = {"10": GLUCOSE, "1": BMI, "0": OUTCOME}
+    assert nb.load(data, drop="10", split=False).train.feature_names == ("1",)
+    assert nb.load(data, features="10", target=2, split=False).train.feature_names == ("10",)
+    assert load_text(tmp_path, DIABETES, drop=0).feature_names == ("bmi",)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "options", "message"),
+    [
+        (BMI, ["0.5", ""], {}, r"test\.csv, line 3, column 'y': the target is missing, in 1 of 2 rows"),
+        (ANIMALS, ["NA", "NA"], {}, r"test\.csv, line 2, column 'y': the target is missing, in 2 of 2 rows"),
+        (BMI, ["x", "z"], {}, r"test\.csv: regression needs numbers and the target 'y' is text, such as 'x'"),
+        (OUTCOME, [0, 2], {"target": ["y", "b"]}, r"test\.csv: multilabel targets are 0 or 1, and 'y' has other"),
+    ],
+    ids=["one missing", "all missing", "text", "a third value"],
+)
+def test_targets_of_the_test_table_are_checked_as_those_of_training(
+    tmp_path: Path, train: Any, test: list[Any], options: dict[str, Any], message: str
+) -> None:
+    write_file(tmp_path / "train.csv", "a,b,y\n" + rows(GLUCOSE, OUTCOME, train))
+    write_file(tmp_path / "test.csv", "a,b,y\n" + rows([1, 2], [0, 1], test))
+    with pytest.raises(LabelError, match=message):
+        nb.load(tmp_path, **{"target": "y"} | options)
+
+
+def test_targets_to_evaluate_on_are_checked_as_those_of_training() -> None:
+    preprocessing = nb.load({"a": BMI, "u": OUTCOME, "v": OUTCOME[::-1]}, target=["u", "v"]).train.preprocessing
+    with pytest.raises(LabelError, match="multilabel targets are 0 or 1, and 'v' has other values"):
+        dataset_of(table_of({"a": [1.5, 2.5], "u": [0, 1], "v": [1, 2]}), preprocessing)
+
+
+def test_a_table_of_no_rows_is_refused() -> None:
+    frame = polars.DataFrame({"a": [], "label": []}, schema={"a": polars.Float64, "label": polars.Int64})
+    for split in (False, True):
+        with pytest.raises(DataError, match="memory: holds no samples"):
+            nb.load(frame, split=split)
+
+
+def test_a_validation_table_beside_the_parts_is_left_out_with_a_note(tmp_path: Path) -> None:
+    for name in ("train", "test", "val"):
+        write_file(tmp_path / f"{name}.csv", DIABETES)
+    splits = nb.load(tmp_path)
+    assert "val.csv was left out" in splits.train.reader_notes
+    assert splits.test.source == str(tmp_path / "test.csv")

@@ -87,6 +87,18 @@ def test_the_exported_page_works_without_our_server(chromium: Any, exported: str
     window.context.close()
 
 
+def test_a_page_without_a_network_says_so_and_offers_no_training(chromium: Any, exported: str) -> None:
+    window = Window(chromium, exported)
+    page = window.page
+    page.route("**/lab.json", lambda route: route.fulfill(json=route.fetch().json() | {"draw": None}))
+    page.reload()
+    page.click("#tab-draw")
+    page.click("[data-do=example]")
+    page.wait_for_selector(".verdict-line:text-is('No trained network of digits is here yet.')")
+    assert not page.is_visible("[data-do=train-now]")
+    window.context.close()
+
+
 def test_layers_of_images_are_those_of_the_package_forward_and_backward(
     chromium: Any, exported: str, tmp_path: Path
 ) -> None:

@@ -23,6 +23,11 @@ STARTING = """() => document.querySelector('.chip-status').dataset.status === 's
     charts: document.querySelector('.charts').checkVisibility(),
     loss: document.querySelectorAll('.tiles dd')[2].textContent,
 }"""
+SAYS = """async (model) => {
+    const {says} = await import('/static/js/draw/answer.js');
+    const answer = {classes: ['0', '1'], predicted: 1, probabilities: [0.2, 0.8], model};
+    says(document.querySelector('#draw'), answer, '');
+}"""
 TABS = ("train", "draw", "step", "look", "share")
 
 
@@ -48,6 +53,10 @@ def test_weight_height_trains_to_its_end_and_is_compared(window: Any, lab_folder
     assert page.inner_text(".tiles dd >> nth=0") == "1000 / 1000"
     assert tile(page, "Loss") < 0.002
     assert page.locator(".loss-chart canvas").count() == 1
+    legend = page.locator(
+        ".loss-chart .u-legend .u-value"
+    ).last.inner_text()  # no pointer is there: the last value
+    assert float(legend) == pytest.approx(tile(page, "Loss"), abs=6e-5)
     run = page.inner_text(".run-name")
     page = window.open(f"look?view=compare&run={run}")
     page.select_option("[data-key=other]", "digits")
@@ -101,6 +110,28 @@ def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_str
     page.click("#tab-train")
     page.click(".main-buttons [data-do=reset]")
     status(page, "idle")
+
+
+def test_settings_that_are_not_the_recipes_are_named_under_its_text(window: Any) -> None:
+    page = window.open("train")
+    page.wait_for_selector(".recipe-title")
+    page.fill(".settings [name=hidden]", "64")
+    assert page.inner_text(".recipe-changes") == "Other than the recipe says: Hidden layers."
+    for recipe in page.locator("[name=recipe] option").all_inner_texts():
+        page.select_option("[name=recipe]", recipe)
+        assert page.text_content(".recipe-changes") == "", recipe
+
+
+def test_the_answer_of_a_network_in_training_says_after_which_step(window: Any) -> None:
+    page = window.open("draw")
+    said = []
+    for step in (None, 1200):
+        page.evaluate(SAYS, {"run": "mnist", "title": "784-64-10", "step": step})
+        said.append(page.text_content("#draw .model"))
+    assert said == [
+        "784-64-10, run mnist",
+        "784-64-10, run mnist, in training: its weights after step 1\u2009200",
+    ]
 
 
 def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from nnbackprop.lab.breaking import PLANTS
 from nnbackprop.lab.messages import Step, encode
-from nnbackprop.lab.small_networks import ARCHITECTURES, STEP_ACTIVATIONS, STEP_LOSSES, TAKES_LOGITS
+from nnbackprop.lab.small_networks import ARCHITECTURES, STEP_ACTIVATIONS, STEP_LOSSES, TAKES_LOGITS, people
 from nnbackprop.lab.sources import sources
 from nnbackprop.lab.stepping import step
 from nnbackprop.optim import OPTIMIZERS
@@ -67,6 +67,16 @@ IN_THE_WINDOW = """(selector) => {
     return top >= 0 && bottom <= innerHeight;
 }"""
 DERIVATIONS = [Path(__file__).resolve().parents[2] / "docs" / f"derivation{part}.md" for part in ("", "-layers")]
+SLOPES_NAMED = """async () => {
+    const {ACTIVATIONS} = await import('/static/js/activations.js');
+    const {possible} = await import('/static/js/mistakes.js');
+    const named = (name) => possible('mse', name, 1).includes('activation-derivative-at-a');
+    return Object.keys(ACTIVATIONS).filter(named);
+}"""
+SLOPES_DEFINED = """async () => {
+    const {ACTIVATIONS} = await import('/static/js/activations.js');
+    return Object.keys(ACTIVATIONS).filter((name) => ACTIVATIONS[name].prime);
+}"""
 POSSIBLE = "async ([loss, a, n]) => (await import('/static/js/mistakes.js')).possible(loss, a, n)"
 
 
@@ -220,6 +230,46 @@ def test_an_edited_weight_moves_everything_and_the_link_keeps_it(window: Any) ->
     assert shown(page, "J") == loss
 
 
+def test_the_last_line_leaves_every_factor_of_a_gradient_in_the_picture(window: Any) -> None:
+    page = window.open("step?line=31")
+    page.wait_for_selector(".progress-bar[value='31']")
+    y, t, v_1, h_1, x_1 = (shown(page, id) for id in ("a2.0", "t.0", "w2.0.0", "a1.0", "x.0"))
+    by_hand = 2 * (y - t) * y * (1 - y) * v_1 * h_1 * (1 - h_1) * x_1
+    assert shown(page, "dw1.0.0") == pytest.approx(by_hand, rel=1e-12)
+    for weight in ("w1.0.0", "b1.0"):  # before the step, its gradient, after the step
+        assert shown(page, f"n{weight}") == pytest.approx(shown(page, weight) - 0.1 * shown(page, f"d{weight}"))
+
+
+def test_inputs_are_explained_by_what_the_sample_is_called(window: Any) -> None:
+    page = window.open("step?number=x.0")
+    page.wait_for_selector(".diagram")
+    pounds, inches = re.findall(r"(\d+) (?:lb|in)", page.inner_text("[name=sample] option:checked"))
+    for id, value, about in (("x.0", pounds, "weight in pounds, less"), ("x.1", inches, "height in inches, less")):
+        page.click(f'.diagram [data-id="{id}"]')
+        (less,) = re.findall(rf"{about} (\d+)", page.inner_text(".inspector .kind"))
+        assert shown(page, id) == int(value) - int(less)
+    page.click('.diagram [data-id="t.0"]')
+    assert "1 for a woman" in page.inner_text(".inspector .kind")
+    assert shown(page, "t.0") == people().labels[0]
+
+
+def test_the_equations_shown_are_those_of_as_many_outputs_as_there_are(window: Any) -> None:
+    seen: dict[str, str] = {}
+    for network in ARCHITECTURES:
+        page = window.open(f"step?net={network}&scalars=1&line=1&number=da1.0")
+        page.wait_for_selector(".inspector .equation")
+        seen[network] = page.inner_text(".inspector .equation")
+    assert seen == {"2-2-1": "D6 ∂J/∂hⱼ = δ vⱼ", "16-3-10": "D6 ∂J/∂hᵢ = Σⱼ δⱼ vᵢⱼ"}
+
+
+def test_the_slope_that_a_formula_names_is_defined_beside_it(window: Any) -> None:
+    page = window.open("step?line=31&mistake=activation-derivative-at-a&number=dz1.0")
+    page.wait_for_selector(".slope-about")
+    assert page.locator(".workings p").first.inner_text().endswith("· f′(h1)")
+    assert page.inner_text(".slope-about").endswith("f′(s) = σ(s) (1 − σ(s)).")
+    assert page.evaluate(SLOPES_NAMED) == page.evaluate(SLOPES_DEFINED)
+
+
 def test_the_link_keeps_what_adam_remembers(window: Any) -> None:
     page = window.open("step?opt=adam&act=gelu&loss=binary-cross-entropy")
     page.wait_for_selector(".diagram")
@@ -288,6 +338,8 @@ def test_a_planted_mistake_is_measured_and_named_by_the_doctor(window: Any) -> N
     page.wait_for_selector(".doctor .finding")
     assert page.evaluate(IN_THE_WINDOW, ".doctor")
     assert page.evaluate("document.activeElement.matches('.doctor h4')")
-    assert "Hidden: slope of the activation missing" in page.locator(".doctor .finding").first.inner_text()
+    said = page.locator(".doctor .finding").first.inner_text()
+    assert said.startswith("Hidden: slope of the activation missing activation-derivative-missing")
+    assert page.locator(".doctor > p").inner_text() == "Wrong gradients: W₁, b₁"
     page.click("[data-do=repair]")
     assert page.locator(".every .bad").count() == 0

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +40,9 @@ print(*(hashlib.sha256(backend.to_numpy(a).tobytes()).hexdigest() for a in sums)
 
 def digests(library: str, *ways: tuple[str, str]) -> list[str]:
     """What DIGEST prints with each number of threads in the environment, and asked for one order or not."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", DIGEST, *way, library], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        for way in ways
-    ]
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"}  # XLA compiles for a number of threads
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
+    started = [subprocess.Popen([sys.executable, "-c", DIGEST, *way, library], **pipes) for way in ways]
     return [process.communicate()[0] for process in started]
 
 

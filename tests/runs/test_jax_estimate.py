@@ -91,6 +91,7 @@ def test_the_remark_counts_the_start_of_jax() -> None:
     assert jax_remark(layers_of("W4"), 1024, 10**9, 2) is None  # hardly faster
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_header_recommends_jax_where_it_is_installed(
     installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

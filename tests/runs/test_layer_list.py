@@ -224,6 +224,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 FLAGS = ("--optimizer", "adam", "--lr", "0.02", "--batch-size", "16", "--progress", "off", "--scale", "unit")
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_run_of_listed_layers_trains_resumes_replays_and_is_used(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

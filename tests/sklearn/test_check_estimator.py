@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,29 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hundreds of fits, each of which has JAX compile its steps: programs that it has compiled before are kept."""
-    if find_spec("jax") is None:
-        yield
-        return
-    import jax
-    from jax.experimental.compilation_cache.compilation_cache import reset_cache
-
-    settings: dict[str, Any] = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jax")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        reset_cache()
-        for name, value in values.items():
-            jax.config.update(name, value)
-        if values is settings:
-            yield
 
 
 def cases() -> list[Any]:

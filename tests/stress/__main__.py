@@ -26,7 +26,7 @@ from . import child_run, damage, fuzz, kills, process_kills
 
 ROOT = Path(__file__).parents[2]
 HALVES = 2  # of the kills, one a core
-EPOCHS = 300  # of a run that is killed again and again
+PROCESSES = (2, 4)
 KINDS = ("kills", "damage", "hostile", "soak", "processes")
 LIBRARIES = ("numpy", "torch", "jax")
 
@@ -38,6 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make stress", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="some of it")
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
+    parser.add_argument("--epochs", type=int, default=300, help="of a run that is killed again and again")
     parser.add_argument("--process-kills", type=int, default=50, help="of one of 2 processes, and of one of 4")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--seconds", type=int, default=0, help="at most, for each reader; 0 for no limit")
@@ -67,11 +68,14 @@ def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
     halves = range(HALVES)
     kinds: dict[str, list[tuple[str, Trial]]] = {
         "soak": [("soak", partial(_module, "soak", str(asked.minutes)))],
-        "kills": [("kill -9", partial(_kills, folder / f"killed-{n}", asked.kills // HALVES, n)) for n in halves],
+        "kills": [("kill -9", partial(_kills, folder, n, asked.epochs, asked.kills // HALVES)) for n in halves],
         "damage": [("bits and cuts", partial(_damage, folder / "damaged"))],
         "processes": [
-            (f"{n} processes", partial(_processes, folder / f"processes-{n}", n, asked.process_kills))
-            for n in (2, 4)
+            ("bits of processes", _same_bits),
+            *(
+                (f"{n} processes", partial(_process_kills, folder, n, asked.epochs, asked.process_kills))
+                for n in PROCESSES
+            ),
         ],
         "hostile": [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES],
     }
@@ -86,25 +90,29 @@ def _run_trial(trial: Trial) -> tuple[bool, str]:
         return False, str(error) or repr(error)
 
 
-def _kills(place: Path, count: int, seed: int) -> str:
+def _kills(folder: Path, seed: int, epochs: int, count: int) -> str:
+    place = folder / f"killed-{seed}"
     place.mkdir()
-    found = kills.kill_and_resume(place, EPOCHS, count, random.Random(seed))
+    found = kills.kill_and_resume(place, epochs, count, random.Random(seed))
     return (
         f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.SAVE_EVERY} steps "
         f"lost; {found.runs} runs ended bit for bit as one that was not killed"
     )
 
 
-def _processes(place: Path, processes: int, count: int) -> str:
-    place.mkdir()
+def _same_bits() -> str:
     libraries = [name for name in LIBRARIES if find_spec(name)]
-    same = process_kills.same_bits(processes, libraries)
-    found = process_kills.kill_one_of(place, processes, EPOCHS, count, random.Random(processes))
-    same_as_one = f"{same} trainings on {', '.join(libraries)} with the bits of one process"
+    same = process_kills.same_bits(PROCESSES, libraries)
+    numbers = " and ".join(map(str, PROCESSES))
+    return f"{same} trainings on {', '.join(libraries)} with the bits of one process in {numbers}"
+
+
+def _process_kills(folder: Path, processes: int, epochs: int, count: int) -> str:
+    place = folder / f"processes-{processes}"
+    place.mkdir()
+    found = process_kills.kill_one_of(place, processes, epochs, count, random.Random(processes))
     ended = f"{found.runs} runs ended bit for bit as that of one process"
-    return (
-        f"{same_as_one}; {found.kills} kills of one, after which all ended within {found.longest:.1f} s; {ended}"
-    )
+    return f"{found.kills} kills of one, after which all ended within {found.longest:.1f} s; {ended}"
 
 
 def _damage(place: Path) -> str:

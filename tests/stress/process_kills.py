@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -88,17 +90,23 @@ def _run_once(
     return False
 
 
-def same_bits(processes: int, libraries: list[str]) -> int:
-    """How many trainings have the bits of one process in so many; AssertionError names the others."""
-    command = mpi.command(processes, "-m", "tests.support.sharded_runs", *libraries)
+def same_bits(numbers: Sequence[int], libraries: list[str]) -> int:
+    """How many trainings have the bits of one process in each number of them; AssertionError names the others."""
+    words = ("-m", "tests.support.sharded_runs", *libraries)
+    expected = _outcomes([sys.executable, *words])
+    assert expected["processes"] == 1
+    assert len(expected["found"]) == sum(1 for _ in sharded_runs.cases(libraries))
+    for processes in numbers:
+        found = _outcomes(mpi.command(processes, *words))
+        assert found["processes"] == processes
+        assert found["found"].keys() == expected["found"].keys()
+        differing = [name for name, bits in expected["found"].items() if found["found"][name] != bits]
+        assert not differing, f"{processes} processes have other bits: {differing}"
+    return len(expected["found"])
+
+
+def _outcomes(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, cwd=mpi.ROOT, env=mpi.environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    command = [sys.executable, "-m", "tests.support.sharded_runs", *libraries]
-    alone = subprocess.run(command, cwd=mpi.ROOT, env=mpi.environment(), capture_output=True, text=True)
-    assert alone.returncode == 0, alone.stderr
-    found, expected = (json.loads(made.stdout) for made in (done, alone))
-    assert (found["processes"], expected["processes"]) == (processes, 1)
-    differing = [name for name in expected["found"] if expected["found"][name] != found["found"][name]]
-    assert not differing, f"{processes} processes have other bits: {differing}"
-    assert len(found["found"]) == sum(1 for _ in sharded_runs.cases(libraries))
-    return len(found["found"])
+    outcomes: dict[str, Any] = json.loads(done.stdout)
+    return outcomes

@@ -31,13 +31,14 @@ PARSED = {
     r"ciresan": "has 12 million parameters: a step takes seconds",
     r"^gradcheck (cnn|.*--backend jax)": "takes half a minute: tests/diagnostics",
     r"^parity": "compiles for many seconds: tests/diagnostics/test_parity.py",
-    r"--epochs 10000": "takes a minute and a half",
+    r"--epochs (300|10000)": "takes minutes; a page trains the same for fewer epochs above it",
 }
 """Commands of ours of which only the words are checked, and why."""
 
 OTHERS = {
     "pip": "would change the environment of the tests",
     "uv": "would change the environment of the tests",
+    "uvx": "makes an environment from a package index",
     "jupyter": "serves a page until it is stopped",
     "jupyterlab": "serves a page until it is stopped",
     "mpiexec": "starts processes",

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import DEFLATE_RATIO, MemoryBudget
-from nnbackprop.data.raw import RawDataset
+from nnbackprop.data.raw import RawDataset, Task
 from nnbackprop.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -31,12 +31,17 @@ def read_part(folder: Path, part: str, label_names: Mapping[int, str] | None = N
     return read_pair(images, labels, label_names)
 
 
-def read_pair(images: Path, labels: Path, label_names: Mapping[int, str] | None = None) -> RawDataset:
-    """A file of images with its file of labels."""
+def read_pair(
+    images: Path,
+    labels: Path,
+    label_names: Mapping[int, str] | None = None,
+    task: Task = "classification",
+) -> RawDataset:
+    """A file of images with its file of labels, or of the targets of another task."""
     x, t = read(images), read(labels)
     if t.ndim != 1 and x.ndim == 1:
         raise DataError(f"{images} holds labels and {labels} holds images: swap the two.")
-    return RawDataset.from_arrays(x, t, str(images), label_names)
+    return RawDataset.from_arrays(x, t, str(images), label_names, task=task)
 
 
 def read(path: Path) -> np.ndarray:

@@ -22,6 +22,7 @@ from .image_pixels import read_pixels
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+JUNCTION = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, which Python has on Windows alone
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def is_image_folder(path: Path) -> bool:
     return any(name.endswith(SUFFIXES) and _shown(Path(name)) for name in names)
 
 
+def has_classes(folder: Path) -> bool:
+    """Whether images lie in folders of two classes or more; those below a single folder may be anything."""
+    return sum(map(is_image_folder, _subfolders(_parts(folder)[0][0]))) > 1
+
+
 def read_folder(
     folder: Path,
     size: str | tuple[int, int] | None = None,
@@ -52,7 +58,8 @@ def read_folder(
     followed, and files that are no images are left out; both are noted. Raises DataError that names the files that
     cannot be read, or two that differ in size.
     """
-    parts = [_list(part) for part in _parts(folder)]
+    folders, left_out = _parts(folder)
+    parts = [_list(part) for part in folders]
     names = sorted({label for part in parts for label in part.classes}, key=_by_number)
     common = None if size is None else parse_size(size)
     arrays, notes = read_pixels([part.paths for part in parts], common, channels, cache)
@@ -64,25 +71,34 @@ def read_folder(
                 str(part.folder),
                 pixels.shape[1:],
                 dict(enumerate(names)),
-                (*part.notes, *notes),
+                (*part.notes, *left_out, *notes),
             )
             for part, pixels in zip(parts, arrays, strict=True)
         )
     )
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The folders of the training and the test part, or `folder` alone if it is not divided so."""
+def _parts(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The folders of the training and the test part, or `folder` alone if it is not divided so; notes.
+
+    Of several folders with the name of a test part the first is one.
+    """
     subfolders = {sub.name.lower(): sub for sub in _subfolders(folder)}
     train = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
-    test = next((subfolders[name] for name in TEST_NAMES if name in subfolders), None)
+    tests = [subfolders[name] for name in TEST_NAMES if name in subfolders]
     if train is None or not _subfolders(train):
-        return [folder]
-    return [train, test] if test else [train]
+        return [folder], ()
+    notes = tuple(f"{other} was left out: the parts are {train.name} and {tests[0].name}" for other in tests[1:])
+    return [train, *tests[:1]], notes
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and _shown(path))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_link(path) and _shown(path))
+
+
+def _is_link(folder: Path) -> bool:
+    """Whether a folder is a symbolic link or, on Windows, a junction (`os.path.isjunction` of Python 3.12)."""
+    return folder.is_symlink() or getattr(folder.lstat(), "st_reparse_tag", 0) == JUNCTION
 
 
 def _shown(path: Path) -> bool:
@@ -97,8 +113,9 @@ def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
     """Images anywhere below a folder, sorted; counts of other files by suffix and of links, both left out."""
     images, others, links = [], Counter[str](), 0
     for parent, folders, files in os.walk(folder):
-        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
-        folders[:] = sorted(name for name in folders if _shown(Path(name)))
+        own = [name for name in folders if not _is_link(Path(parent, name))]
+        links += len(folders) - len(own)
+        folders[:] = sorted(name for name in own if _shown(Path(name)))
         for path in (Path(parent, name) for name in sorted(files) if _shown(Path(name))):
             if path.is_symlink():
                 links += 1
@@ -111,7 +128,8 @@ def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
 
 def _list(folder: Path) -> _Files:
     """The images of a part, checked to be of one class or more."""
-    paths, classes, others, links, empty = [], [], Counter[str](), 0, []
+    paths, classes, others, empty = [], [], Counter[str](), []
+    links = sum(path.is_dir() and _is_link(path) for path in folder.iterdir())
     for sub in _subfolders(folder):
         images, left_out, linked = _walk(sub)
         paths += images

@@ -24,7 +24,7 @@ import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import DEFLATE_RATIO, MemoryBudget, format_names
-from nnbackprop.data.raw import RawDataset, integer_labels, square_image_shape
+from nnbackprop.data.raw import RawDataset, Task, integer_labels, square_image_shape
 from nnbackprop.errors import DataError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -42,14 +42,14 @@ HOW_TO_CONVERT = "load it in MATLAB or Octave and save it as version 5: save('ne
 MAX_AXES = 32
 
 
-def read(path: Path) -> RawDataset:
-    """A .mat file with X (m, features) and y (m, 1) or (m,).
+def read(path: Path, task: Task = "classification") -> RawDataset:
+    """A .mat file with X (m, features) and y (m, 1) or (m,), for other tasks than classification (m, k) too.
 
     Raises DataError for version 7.3, which is HDF5, with the way to convert it; for a file without X and
     y, or where these are not plain arrays of numbers.
     """
     variables = read_variables(path)
-    return from_matlab_arrays(_variable(variables, "X", path), _variable(variables, "y", path), str(path))
+    return from_matlab_arrays(_variable(variables, "X", path), _variable(variables, "y", path), str(path), task)
 
 
 def is_hdf5(head: bytes) -> bool:
@@ -57,12 +57,12 @@ def is_hdf5(head: bytes) -> bool:
     return HDF5 in (head[: len(HDF5)], head[512 : 512 + len(HDF5)])
 
 
-def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
+def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str, task: Task = "classification") -> RawDataset:
     """X and y as MATLAB has them; see the module for what is detected."""
     if x.ndim > 2 and x.shape[-1] == y.size != x.shape[0]:
-        return _from_last_axis(x, y, source)
-    raw = RawDataset.from_arrays(x, y, source)
-    labels, shape = integer_labels(raw.labels), square_image_shape(raw.inputs.shape[1])
+        return _from_last_axis(x, y, source, task)
+    raw = RawDataset.from_arrays(x, y, source, task=task)
+    labels, shape = _class_numbers(raw), square_image_shape(raw.inputs.shape[1])
     if x.ndim != 2 or shape is None or labels is None or (labels.min(), labels.max()) != (1, 10):
         return raw
     upright = np.asarray(raw.inputs).reshape(-1, *shape).transpose(0, 2, 1)
@@ -70,10 +70,14 @@ def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
     return RawDataset.from_arrays(upright, labels, source, {10: "0"}, notes)
 
 
-def _from_last_axis(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
+def _class_numbers(raw: RawDataset) -> np.ndarray | None:
+    return integer_labels(raw.labels) if raw.task == "classification" else None
+
+
+def _from_last_axis(x: np.ndarray, y: np.ndarray, source: str, task: Task) -> RawDataset:
     """Images (rows, columns, n) or (rows, columns, channels, n), which MATLAB indexes by its last axis."""
-    raw = RawDataset.from_arrays(np.moveaxis(x, -1, 0), y, source)
-    labels, notes = integer_labels(raw.labels), (*raw.reader_notes, f"{SAMPLES_LAST} of {x.shape}")
+    raw = RawDataset.from_arrays(np.moveaxis(x, -1, 0), y, source, task=task)
+    labels, notes = _class_numbers(raw), (*raw.reader_notes, f"{SAMPLES_LAST} of {x.shape}")
     ten_is_zero = labels is not None and (labels.min(), labels.max()) == (1, 10)
     if ten_is_zero:
         return replace(raw, label_names={10: "0"}, reader_notes=(*notes, TEN_IS_ZERO))

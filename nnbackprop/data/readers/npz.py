@@ -52,6 +52,10 @@ def read_npz(path: Path, task: Task | Literal["auto"] = "auto") -> RawSplits:
             inputs, labels = (_read_member(archive, members[name], budget) for name in (x, y))
             parts.append(RawDataset.from_arrays(inputs, labels, f"{path}, {x}", task=task))
             task = parts[0].task
+        used = {name for pair in _pairs(members, path) for name in pair}
+        if unused := [name for name in members if name not in used]:
+            notes = (*parts[0].reader_notes, f"{path} holds {format_names(unused)} too, left out")
+            parts[0] = replace(parts[0], reader_notes=notes)
         return RawSplits(*parts)
 
 

@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from nnbackprop._files import open_data
-from nnbackprop.data.raw import RawSplits, square_image_shape
+from nnbackprop.data.limits import format_names
+from nnbackprop.data.raw import RawSplits, Task, square_image_shape
 from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.errors import DataError
@@ -29,7 +31,9 @@ FOLDERS = (
     "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy, or X.npy and y.npy; "
     "a single file of a table, .npz or .mat; or images in folders of their classes"
 )
+VALIDATION_NAME = re.compile(r"(.*[-_.])?val(id(ation)?)?\.((csv|tsv)(\.gz)?|parquet|arrow|feather|npz)")
 Files = Mapping[str, Path]
+Parts = TypeVar("Parts", RawSplits, TableSplits)
 
 
 def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
@@ -39,7 +43,7 @@ def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | T
         stream.seek(0)
         inner = _inflated(stream.read(2**12)) if head[:2] == idx.GZIP_MAGIC else head
     if inner[:2] == b"\0\0" and inner[2:3] and inner[2] in idx.TYPES:
-        return RawSplits(idx.read_pair(*_images_and_labels(path)))
+        return RawSplits(idx.read_pair(*_images_and_labels(path), task=_task(options)))
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path, options.task)
     if head[:6] == b"\x93NUMPY":
@@ -49,12 +53,17 @@ def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | T
             return RawSplits(npz.read_pair(*_images_and_labels(path), task=options.task))
         return TableSplits(npz.read_table(path), options=options)
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
-        return RawSplits(mat.read(path))
+        return RawSplits(mat.read(path, _task(options)))
     if head[:4] == parquet.PARQUET_MAGIC or head[:6] == parquet.ARROW_MAGIC:
         return TableSplits(parquet.read(path), options=options)
     if b"\0" in inner[:512] and inner[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path}: its format is not known: it begins with {head[:8]!r}. Known are {FORMATS}.")
     return TableSplits(csv.read(path, options), options=options)
+
+
+def _task(options: DataOptions) -> Task:
+    """The task of formats that hold class labels unless another is said."""
+    return "classification" if options.task == "auto" else options.task
 
 
 def read_table(path: Path, options: DataOptions = DataOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
@@ -83,13 +92,19 @@ def is_table(path: Path) -> bool:
         names = [name for name in (file.name.lower() for file in path.iterdir()) if name.endswith(KNOWN_SUFFIXES)]
         names = [name for name in names if TABLE_NAME.fullmatch(name)] or names
     if len(names) == 1 and names[0].endswith(TABLE_SUFFIXES):
-        return True
+        return not (path.is_dir() and _are_images(path, names[0]))
     try:
         shape, values = npz.peek_inputs(arrays) if (arrays := _array_file(path)) is not None else ((), np.zeros(0))
     except (DataError, OSError):  # the reader says so
         return False
     are_pixels = bool(((values >= 0) & (values <= 255)).all())
     return len(shape) == 2 and (square_image_shape(shape[1]) is None or not are_pixels)
+
+
+def _are_images(folder: Path, only: str) -> bool:
+    """Whether a folder with `only` one file of data, a table, holds images of classes, which it may be about."""
+    is_single_table = only.endswith(TABLE_SUFFIXES) and not TABLE_NAME.fullmatch(only)
+    return is_single_table and image_folder.has_classes(folder)
 
 
 def _array_file(path: Path) -> Path | None:
@@ -106,26 +121,39 @@ def _array_file(path: Path) -> Path | None:
 def read_folder(folder: Path, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """A folder: the first of these that it has, IDX, .npz, tables, .npy, one single file, images by class.
 
+    A single table beside images of two classes or more is left out, with a note, as is a validation part.
     Raises DataError, saying what was looked for, if it has none.
     """
     try:
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error}.") from error
-    if (splits := _find_idx(files) or _find_npz(files, options)) is not None:
+    if (splits := _find_idx(files, options)) is not None:
         return splits
+    validation = [path for name, path in files.items() if VALIDATION_NAME.fullmatch(name)]
+    if (parts := _find_npz(files, options)) is not None:
+        return _with_left_out(parts, validation)
     if (tables := _find_tables(files, options)) is not None:
-        return tables
+        return _with_left_out(tables, validation)
     for images, labels in NPY_NAMES:
         if {images, labels} <= files.keys():
             return RawSplits(npz.read_pair(files[images], files[labels], task=options.task))
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
-    if len(readable) == 1:
+    if len(readable) == 1 and not _are_images(folder, readable[0].name.lower()):
         return read_file(readable[0], options)
     if image_folder.is_image_folder(folder):
-        return image_folder.read_folder(folder, options.size, options.channels)
+        return _with_left_out(image_folder.read_folder(folder, options.size, options.channels), readable)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
+
+
+def _with_left_out(parts: Parts, files: Sequence[Path]) -> Parts:
+    """The parts with a note of files beside them that are not read."""
+    if not files:
+        return parts
+    note = f"{format_names(path.name for path in files)} was left out"
+    train = replace(parts.train, reader_notes=(*parts.train.reader_notes, note))
+    return replace(parts, train=train) if isinstance(parts, TableSplits) else parts._replace(train=train)
 
 
 def _x_and_y(path: Path) -> tuple[Path, Path] | None:
@@ -149,13 +177,14 @@ def _images_and_labels(path: Path) -> tuple[Path, Path]:
     )
 
 
-def _find_idx(files: Files) -> RawSplits | None:
+def _find_idx(files: Files, options: DataOptions) -> RawSplits | None:
     parts: dict[bool, dict[str, Path]] = {True: {}, False: {}}
     for name, path in files.items():
         if match := IDX_NAME.fullmatch(name):
             parts[match[1] == "train"].setdefault(match[2], path)
     train, test = (
-        idx.read_pair(part["images"], part["labels"]) if len(part) == 2 else None for part in parts.values()
+        idx.read_pair(part["images"], part["labels"], task=_task(options)) if len(part) == 2 else None
+        for part in parts.values()
     )
     return RawSplits(train, test) if train else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnbackprop.data.mapped import Samples, blocks
-from nnbackprop.data.raw import integer_labels
+from nnbackprop.data.raw import are_class_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
@@ -21,8 +21,8 @@ NOTE_RATIO, WARNING_RATIO = (
 def labels_range(data: DataProbe) -> CheckResult:
     """Labels that are not class numbers, or not as many classes as there are outputs."""
     if data.labels is None:
-        table = next(table for table in data.tables if integer_labels(table.labels) is None)
-        row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
+        table = next(table for table in data.tables if not are_class_labels(table.labels))
+        row = next(i for i in range(len(table.labels)) if not are_class_labels(table.labels[i : i + 1]))
         return out_of_range(
             f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is not a whole "
             "number.",

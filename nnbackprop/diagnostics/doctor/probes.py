@@ -11,7 +11,7 @@ from backends import Array, Backend, tree_map
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
-from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
+from nnbackprop.data.raw import RawDataset, RawSplits, are_class_labels, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.split import Splits, split, stratified_counts
@@ -59,11 +59,19 @@ class DataProbe:
 
     @cached_property
     def labels(self) -> tuple[np.ndarray, ...] | None:
-        """The labels (n,) int64 of each table; None if one is not a whole number, or targets are no classes."""
+        """The labels (n,) of each table as integers, names as those of the sorted classes; None without classes.
+
+        None too if a label is neither a whole number nor a name.
+        """
         if self.train.task != "classification":
             return None
         columns = [integer_labels(table.labels) for table in self.tables]
-        return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
+        if all(column is not None for column in columns):
+            return tuple(c for c in columns if c is not None)
+        if not all(are_class_labels(table.labels) for table in self.tables):
+            return None
+        everything = to_splits(self.raw)
+        return tuple(part.targets for part in (everything.train, everything.test) if part is not None)
 
     @cached_property
     def finite(self) -> bool:

@@ -1,5 +1,6 @@
 // The activations: f, its slope by the sum z and the output a, and how both are written with numbers put in.
-// `write` and `slope of` get references to z and a and their values, and give lists as numbers.js has them.
+// `write` and `writeSlope` get references to z and a and the value of z, and give lists as numbers.js has them. `prime` is
+// f′(s) in letters, where a formula has f′.
 
 const [LEAK, ALPHA] = [0.01, 1];
 const [C, CUBIC] = [Math.sqrt(2 / Math.PI), 0.044715]; // of GELU's tanh form
@@ -9,11 +10,11 @@ const call = (name) => (z) => [`${name}(`, z, ")"];
 
 export const ACTIVATIONS = {
   sigmoid: {
-    title: "sigmoid", equation: "D2", slopeEquation: "D19", f: sigmoid, slope: (z, a) => a * (1 - a),
+    title: "sigmoid", equation: "D2", slopeEquation: "D19", f: sigmoid, slope: (z, a) => a * (1 - a), prime: "σ(s) (1 − σ(s))",
     write: call("σ"), writeSlope: (z, a) => [" · ", a, " · (1 − ", a, ")"],
   },
   tanh: {
-    title: "tanh", equation: "D19", slopeEquation: "D19", f: Math.tanh, slope: (z, a) => 1 - a * a,
+    title: "tanh", equation: "D19", slopeEquation: "D19", f: Math.tanh, slope: (z, a) => 1 - a * a, prime: "1 − tanh²(s)",
     write: call("tanh"), writeSlope: (z, a) => [" · (1 − ", a, "²)"],
   },
   relu: {
@@ -25,15 +26,15 @@ export const ACTIVATIONS = {
     write: (z) => ["max(", z, `, ${LEAK} · `, z, ")"], writeSlope: (z, a, value) => [value > 0 ? " · 1" : ` · ${LEAK}`],
   },
   elu: {
-    title: "ELU", equation: "ELU", slopeEquation: "ELU", f: (z) => Math.max(z, 0) + ALPHA * Math.expm1(Math.min(z, 0)), slope: (z, a) => (a > 0 ? 1 : a + ALPHA),
+    title: "ELU", equation: "D60", slopeEquation: "D60", f: (z) => Math.max(z, 0) + ALPHA * Math.expm1(Math.min(z, 0)), slope: (z, a) => (a > 0 ? 1 : a + ALPHA), prime: "1 (s > 0), eˢ (s ≤ 0)",
     write: (z, value) => (value > 0 ? [z] : ["e^", z, " − 1"]), writeSlope: (z, a, value) => (value > 0 ? [" · 1"] : [" · (", a, " + 1)"]),
   },
   softplus: {
-    title: "Softplus", equation: "Softplus", slopeEquation: "Softplus", f: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))), slope: sigmoid,
+    title: "Softplus", equation: "D61", slopeEquation: "D61", f: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))), slope: sigmoid, prime: "σ(s)",
     write: (z) => ["log(1 + e^", z, ")"], writeSlope: (z) => [" · σ(", z, ")"],
   },
   silu: {
-    title: "SiLU", equation: "SiLU", slopeEquation: "SiLU", f: (z) => z * sigmoid(z),
+    title: "SiLU", equation: "D62", slopeEquation: "D62", f: (z) => z * sigmoid(z), prime: "σ(s) (1 + s (1 − σ(s)))",
     slope(z) {
       const s = sigmoid(z);
       return s + z * s * (1 - s);
@@ -41,7 +42,7 @@ export const ACTIVATIONS = {
     write: (z) => [z, " · σ(", z, ")"], writeSlope: (z) => [" · σ(", z, ") · (1 + ", z, " · (1 − σ(", z, ")))"],
   },
   gelu: {
-    title: "GELU", equation: "GELU", slopeEquation: "GELU", f: (z) => z * gate(z),
+    title: "GELU", equation: "D63", slopeEquation: "D63", f: (z) => z * gate(z), prime: "u + s u (1 − u) 2c (1 + 3α s²),  u = σ(2c (s + α s³))",
     slope(z) {
       const s = gate(z);
       return s + z * s * (1 - s) * (2 * C + 6 * CUBIC * C * z * z);

@@ -19,9 +19,11 @@ function decades(grid) {
   return { filter, grid: { ...grid, filter } };
 }
 
-/** Draw or redraw {title, x, series: [{label, values, colour, dash}], height, log, share, whole} in a box; the legend has the values at the pointer. */
+const inLegend = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
+
+/** Draw or redraw {title, x, series: [{label, values, colour, dash}], height, log, share, whole} in a box; the legend has the values at the pointer, else the last. */
 export function lineChart(box, { title, x, series, height = 200, log = false, share = false, whole = false, xLabel = "" }) {
-  const key = JSON.stringify([title, height, log, series.map(({ label, colour: c, dash }) => [label, c, dash]), colour("--text")]);
+  const key = JSON.stringify([title, height, log, series.map(({ label, colour: c, dash }) => [label, c, dash]), getComputedStyle(document.body).color]);
   const data = [x, ...series.map(({ values }) => values)];
   const known = charts.get(box);
   if (known?.key === key && box.contains(known.plot.root)) {
@@ -36,7 +38,7 @@ export function lineChart(box, { title, x, series, height = 200, log = false, sh
     axes: [{ ...axis, ...(whole ? { incrs: WHOLE } : {}), label: xLabel || undefined, labelSize: 18, labelFont: axis.font, size: 30 }, { ...axis, size: 56, ...(log ? decades(axis.grid) : {}), values: (_, ticks) => ticks.map((v) => (v === null ? "" : String(Number(v.toPrecision(3))))) }],
     series: [{ label: xLabel || "x" }, ...series.map(({ label, colour: name, dash = 0 }) => ({
       label, stroke: colour(name), width: 1.75, dash: DASHES[dash], points: { show: false }, spanGaps: true,
-      value: (_, v) => (v === null || v === undefined ? "–" : String(Number(v.toPrecision(4)))),
+      value: ({ data }, v, k, pointer) => inLegend(typeof pointer === "number" ? v : data[k].findLast((one) => one !== null)),
     }))],
   }, data, null);
   box.replaceChildren(h("h3", { class: "chart-title", text: title }), plot.root);

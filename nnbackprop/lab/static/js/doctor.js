@@ -16,11 +16,11 @@ export function finding({ id, level, evidence, cause, fix, measured }) {
   return article(level, [h("p", {}, badge, " ", h("strong", { text: title })), sentence, paragraph(why), toDo(what), source(fix)]);
 }
 
-/** A mistake in a gradient, as gradcheck names it. */
+/** A mistake in a gradient: `name` is the page's, the id the one that gradcheck and its documentation have. */
 export function mistake({ evidence, cause, fix, id }, name) {
   const told = current() === "zh" && MISTAKES[id];
   const [why, what] = told || [cause, fix];
-  const head = h("p", {}, h("strong", { text: name }), evidence && !told ? ` ${evidence}` : "");
+  const head = h("p", {}, h("strong", { text: name }), " ", h("code", { text: id }), evidence && !told ? ` ${evidence}` : "");
   return article("", [head, paragraph(why), toDo(what), told && evidence ? source(evidence) : null]);
 }
 

@@ -28,6 +28,11 @@ function fill(element, attributes, children) {
 
 export const find = (selector, within = document) => within.querySelector(selector);
 
+/** Set a text; one that stands there already is left alone, as a new one is laid out and painted again. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Replace an element's children, and give the focus back to the one that had it, by its data-key. */
 export function replace(element, ...children) {
   const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;

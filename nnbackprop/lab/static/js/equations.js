@@ -29,14 +29,21 @@ export const EQUATIONS = {
   D26: "dZ = 1/n (P − T)",
   D27: "J = −1/n Σ (T log P + (1 − T) log(1 − P)),  P = σ(Z),  dZ = 1/n (P − T)",
   D55: "a = z (z > 0), α z (z ≤ 0);  dz = da (z > 0), α da (z ≤ 0);  α = 0.01",
-  ELU: "a = z (z > 0), e^z − 1 (z ≤ 0);  dz = da (z > 0), (a + 1) da (z ≤ 0). Clevert, Unterthiner, Hochreiter, 2016",
-  Softplus: "a = log(1 + e^z);  dz = σ(z) da. Dugas et al., 2000",
-  SiLU: "a = z σ(z);  dz = σ(z) (1 + z (1 − σ(z))) da. Elfwing, Uchibe, Doya, 2018",
-  GELU: "a = z u,  u = σ(2c (z + α z³)),  c = √(2/π),  α = 0.044715;  f′(z) = u + z u (1 − u) 2c (1 + 3α z²). Hendrycks, Gimpel, 2016",
+  D60: "a = z (z > 0), e^z − 1 (z ≤ 0);  dz = da (z > 0), (a + 1) da (z ≤ 0)",
+  D61: "a = log(1 + e^z);  dz = σ(z) da",
+  D62: "a = z σ(z);  dz = σ(z) (1 + z (1 − σ(z))) da",
+  D63: "a = z u,  u = σ(2c (z + α z³)),  c = √(2/π),  α = 0.044715;  f′(z) = u + z u (1 − u) 2c (1 + 3α z²)",
   Momentum: "v ← μ v + ∂J/∂w,  w ← w − η v. Polyak, 1964",
   Nesterov: "v ← μ v + ∂J/∂w,  w ← w − η (∂J/∂w + μ v). Sutskever et al., 2013",
   RMSprop: "v ← ρ v + (1 − ρ) (∂J/∂w)²,  w ← w − η ∂J/∂w / (√v + ε). Tieleman, Hinton, 2012",
   Adagrad: "v ← v + (∂J/∂w)²,  w ← w − η ∂J/∂w / (√v + ε). Duchi, Hazan, Singer, 2011",
   Adam: "m ← β₁ m + (1 − β₁) ∂J/∂w,  v ← β₂ v + (1 − β₂) (∂J/∂w)²,  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ),  w ← w − η m̂ / (√v̂ + ε). Kingma, Ba, 2015",
   AdamW: "w ← (1 − η λ) w − η m̂ / (√v̂ + ε),  m̂, v̂: Adam. Loshchilov, Hutter, 2019",
+};
+
+/** Those that the derivation has for the one output of 2-2-1, as they are for several. */
+export const OF_SEVERAL = {
+  D4: "δⱼ = ∂J/∂yⱼ · yⱼ (1 − yⱼ)",
+  D5: "∂J/∂vᵢⱼ = δⱼ hᵢ,  ∂J/∂cⱼ = δⱼ",
+  D6: "∂J/∂hᵢ = Σⱼ δⱼ vᵢⱼ",
 };

@@ -40,9 +40,9 @@ function symbol({ layers }, kind, l, ...places) {
 
 const sub = (base, k, of) => ({ base, sub: of > 1 ? String(k + 1) : "" });
 
-function addData({ X, T, row, add, layers }) {
-  X[row].forEach((value, i) => add(`x.${i}`, { kind: "input", value, symbol: sub("x", i, 2), i }));
-  T[row].forEach((value, j) => add(`t.${j}`, { kind: "target", value, symbol: sub("t", j, T[row].length), j }));
+function addData({ X, T, row, add, layers, names, image }) {
+  X[row].forEach((value, i) => add(`x.${i}`, { kind: "input", value, symbol: sub("x", i, 2), i, of: image ? "pixel" : names?.[i] }));
+  T[row].forEach((value, j) => add(`t.${j}`, { kind: "target", value, symbol: sub("t", j, T[row].length), j, of: image ? "digit" : "person" }));
   layers.forEach(({ W, b }, layer) => {
     W.forEach((line, i) =>
       line.forEach((value, j) =>
@@ -137,7 +137,7 @@ function addBackward(context, l) {
     const { slopeEquation, writeSlope } = ACTIVATIONS[activation];
     const slope = writeSlope(ref(`z${l + 1}.${j}`), ref(`a${l + 1}.${j}`), result.passes[l].Z[row][j]);
     const equation = activation === "sigmoid" ? pick(context, last ? "D4" : "D7", "D13", "D19") : slopeEquation;
-    add(`dz${l + 1}.${j}`, { kind: last ? "outputError" : "hiddenError", l, j, ...delta(j, row), equation, ...written(mistake, [last ? "dzLast" : "dzHidden"], [before, ...slope], j) });
+    add(`dz${l + 1}.${j}`, { kind: last ? "outputError" : "hiddenError", l, j, activation, ...delta(j, row), equation, ...written(mistake, [last ? "dzLast" : "dzHidden"], [before, ...slope], j) });
   });
   W.forEach((line, i) =>
     line.forEach((_, j) => {

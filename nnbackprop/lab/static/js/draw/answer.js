@@ -3,7 +3,7 @@
 import { decode } from "../base64.js";
 import { drawPicture, drawSigned, find, h, paint, rgb } from "../dom.js";
 import { t } from "../i18n.js";
-import { percent } from "../format.js";
+import { count, percent } from "../format.js";
 
 export function bars(panel, classes, answer) {
   const top = answer ? answer.predicted : -1;
@@ -24,7 +24,8 @@ export function says(panel, answer, waiting) {
   find(".verdict-line", panel).textContent = answer
     ? t("says", { digit: answer.classes[answer.predicted], percent: percent(answer.probabilities[answer.predicted]) })
     : t(waiting);
-  find(".model", panel).textContent = answer ? (answer.model.run ? t("by-model", answer.model) : answer.model.title) : "";
+  const { run, step, title } = answer?.model ?? { title: "" };
+  find(".model", panel).textContent = run ? t(step === null ? "by-model" : "by-model-in-training", { run, step: count(step), title }) : title;
 }
 
 function tile(label, caption, draw, large = false, signed = false) {

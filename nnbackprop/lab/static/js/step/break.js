@@ -3,6 +3,7 @@
 import { ApiError, isStatic, post } from "../api.js";
 import { lineChart } from "../chart.js";
 import { mistake } from "../doctor.js";
+import { plain } from "../format.js";
 import { t } from "../i18n.js";
 import { MISTAKES, possible } from "../mistakes.js";
 import { showError } from "../notices.js";
@@ -73,9 +74,16 @@ function pointTo(answer) {
 /** What gradcheck said, which was not told the mistake. */
 function report({ report: { mistakes, tensors } }) {
   const bad = tensors.filter(({ verdict }) => !["right", "passed", "ok"].includes(verdict));
+  const nameOf = ({ id, name, certain }) => {
+    const known = id in MISTAKES ? t(`mistake.${id}`) : arraysOf(name);
+    return id in MISTAKES && !certain ? t("mistake-likely", { name: known }) : known;
+  };
   return h("div", { class: "doctor", role: "status" },
     h("h4", { tabindex: "-1", data: { key: "doctor-says" }, text: t("doctor-says") }),
     mistakes.length === 0 ? h("p", { text: t("doctor-nothing") }) : mistakes.slice(0, 3).map((m) =>
-      mistake(m, m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name)),
-    h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => name).join(", ") || "–" }) }));
+      mistake({ ...m, evidence: arraysOf(m.evidence) }, nameOf(m))),
+    h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => arraysOf(name)).join(", ") || "–" }) }));
 }
+
+/** A text of the package with the page's names of the arrays: W₁ for dense1.W. */
+const arraysOf = (text) => text.replace(/\bdense(\d)\.([Wb])\b/g, (_, layer, letter) => plain({ base: letter, sub: layer }));

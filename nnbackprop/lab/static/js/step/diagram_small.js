@@ -27,15 +27,15 @@ export function smallDiagram(view, tools) {
   }
 }
 
-/** Where node k of column c lies; the loss is the last column. States of the optimizer take room at every edge. */
+/** Where node k of column c lies; the loss is the last column. What is below a weight on its edge takes room, the optimizer's states too. */
 function place(narrow, sizes, states) {
   if (narrow) {
     const width = 344;
-    const more = states * 64;
+    const more = 40 + states * 64;
     const rows = [40, 220 + more, 408 + 2 * more, 506 + 2.3 * more];
     return { width, height: 546 + 2.3 * more, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
   }
-  const height = 380 + states * 70;
+  const height = 480 + states * 95;
   const columns = [50, 336, 620, 790];
   return { width: 846, height, at: (c, k) => [columns[c], spread(k, sizes[c] ?? 1, height)] };
 }
@@ -43,7 +43,7 @@ function place(narrow, sizes, states) {
 const spread = (k, n, length) => (length / n) * (k + 0.5);
 
 function halves(l, narrow) {
-  if (narrow) return [l === 0 ? 17 : 44, 44];
+  if (narrow) return [l === 0 ? 17 : 55, 55];
   return [l === 0 ? 44 : BOX.width / 2, BOX.width / 2];
 }
 
@@ -63,11 +63,11 @@ function edgeNumbers(tools, l, i, j, at, { narrow, states }) {
   const [x, y] = [x1 + share * (x2 - x1), y1 + share * (y2 - y1)];
   const w = narrow && crossing ? 82 : 98;
   const id = `w${l + 1}.${i}.${j}`;
-  const rows = [tools.latest(id), ...[`d${id}`, `s0${id}`, `s1${id}`].filter(tools.known)];
+  const rows = [id, ...[`d${id}`, `s0${id}`, `s1${id}`, `n${id}`].filter(tools.known)];
   const top = y - 10 * (rows.length - 1);
   return [
     tools.box(x, y, w, 20 * rows.length, "edge-label"),
-    ...rows.map((one, k) => tools.num(one, x, top + 20 * k, w, { symbol: k === 0, h: 20 })),
+    ...rows.map((one, k) => tools.num(one, x, top + 20 * k, w, { symbol: k === 0 || one.startsWith("n"), h: 20 })),
   ];
 }
 
@@ -84,8 +84,9 @@ function neuron({ numbers, states }, tools, l, j, [x, y], L) {
   const last = l === L - 1;
   const b = `b${l + 1}.${j}`;
   const rows = [
-    [tools.latest(b), `d${b}`],
+    [b, `d${b}`],
     ...(states ? [[`s0${b}`, `s1${b}`]] : []),
+    [`n${b}`],
     [`z${l + 1}.${j}`, `dz${l + 1}.${j}`],
     [`a${l + 1}.${j}`, last ? `dJ.${j}` : `da${l + 1}.${j}`],
   ].filter(([id]) => numbers.has(id));

@@ -1,7 +1,8 @@
 // One number: what it is, its formula with the numbers put in, the equation, the line of code, and the way to it.
 
-import { EQUATIONS } from "../equations.js";
-import { t } from "../i18n.js";
+import { ACTIVATIONS } from "../activations.js";
+import { EQUATIONS, OF_SEVERAL } from "../equations.js";
+import { has, t } from "../i18n.js";
 import { number, plain, short } from "../format.js";
 import { h } from "../dom.js";
 
@@ -24,21 +25,25 @@ export function explain(one, { numbers, reached, source, whole, onPick }) {
   if (one.right) {
     parts.push(h("p", { class: "wrong-formula" }, `${t("should-be")} `, ...put(one.right, numbers, (part) => symbolOf(part.symbol))));
   }
+  if (namesSlope(one)) parts.push(h("p", { class: "muted slope-about", text: t("slope-about", { slope: ACTIVATIONS[one.activation].prime }) }));
   if (one.place) parts.push(siblings(one, numbers, reached, onPick));
   if (whole && SLOPES.includes(one.kind) && one.kind !== "lossSlope") parts.push(wholeWay(one, numbers, onPick));
-  if (one.equation) parts.push(equation(one.equation));
+  if (one.equation) parts.push(equation(one.equation, numbers.has("t.1")));
   if (source) parts.push(code(source));
   return parts;
 }
 
 const valueOf = (one) => (one.kind === "input" || one.kind === "target" ? short(one.value) : number(one.value, 6));
 
-export function describe({ kind, i, j, l, place }) {
+/** Whether f′, the slope of the activation, stands in its formula. */
+const namesSlope = ({ formula = [] }) => formula.some((part) => (part.symbol?.base ?? String(part)).includes("f′"));
+
+export function describe({ kind, i, j, l, place, of }) {
   const from = (place?.i ?? i ?? 0) + 1;
   const to = (place?.j ?? j ?? 0) + 1;
   const layer = place?.layer ?? l;
   const key = ["weight", "bias", "sum", "weightGradient", "biasGradient"].includes(kind) ? `${kind}.${layer + 1}` : kind;
-  return t(`kind.${key}`, { i: from, j: to });
+  return t(has(`kind.${key}.${of}`) ? `kind.${key}.${of}` : `kind.${key}`, { i: from, j: to });
 }
 
 /** The formula in letters, in numbers, and its value. */
@@ -48,7 +53,8 @@ function workings(one, numbers, onPick) {
   return h("div", { class: "workings" },
     h("p", {}, symbolOf(one.symbol), " = ", letters),
     h("p", { class: "figures", data: { value: String(one.value) } }, "= ", figures),
-    h("p", { class: "figures" }, `= ${number(one.value, 6)}`));
+    h("p", { class: "figures" }, `= ${number(one.value, 6)}`),
+    h("p", { class: "muted", text: t("rounded") }));
 }
 
 /** `render` is told whether a minus may stand there: at the beginning, and after an opening bracket. */
@@ -100,8 +106,9 @@ function wholeWay(one, numbers, onPick) {
 }
 
 /** An equation of the derivation by its number; of what has none there, the formula and its paper by its name. */
-function equation(name) {
-  return h("p", { class: "equation" }, h("span", { class: "tag", text: name }), " ", h("span", { text: EQUATIONS[name] }));
+function equation(name, severalOutputs) {
+  const text = (severalOutputs && OF_SEVERAL[name]) || EQUATIONS[name];
+  return h("p", { class: "equation" }, h("span", { class: "tag", text: name }), " ", h("span", { text }));
 }
 
 /** The function that computes a number, its line marked. It comes with the page's own data: no link leads out. */

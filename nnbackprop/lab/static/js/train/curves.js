@@ -1,7 +1,7 @@
 // The curves of a run: loss, accuracy (or what else is measured) and the norms of the gradients, by step.
 
 import { lineChart } from "../chart.js";
-import { h } from "../dom.js";
+import { h, setText } from "../dom.js";
 import { t } from "../i18n.js";
 import { count, number, seconds } from "../format.js";
 import { isShare, metricName, metricText } from "../metrics.js";
@@ -74,7 +74,7 @@ export function tiles(box, state, { chunks, epochs }) {
     box.dataset.names = names;
     box.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", { text: name }), h("dd"))));
   }
-  box.querySelectorAll("dd").forEach((dd, k) => dd.textContent !== facts[k][1] && (dd.textContent = facts[k][1]));
+  box.querySelectorAll("dd").forEach((dd, k) => setText(dd, facts[k][1]));
 }
 
 export function epochTable(table, epochs) {

@@ -1,6 +1,6 @@
 // The settings of a run: fields filled from a recipe, and what differs from it when they are sent.
 
-import { h } from "../dom.js";
+import { h, setText } from "../dom.js";
 import { current, has, t } from "../i18n.js";
 import RECIPES from "../strings/recipes_zh.js";
 
@@ -33,9 +33,11 @@ export function settingsForm(panel, options) {
     box.replaceChildren(
       h("label", { class: "field wide" }, h("span", { text: t("recipe") }), h("select", { name: "recipe" }, recipes)),
       h("p", { class: "muted recipe-title", text: ownData ? t("on-own-data") : (current() === "zh" && RECIPES[recipe.name]) || recipe.title }),
+      h("p", { class: "muted recipe-changes", role: "status" }),
       ...FIELDS.filter((f) => !f.more).map(field));
     more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
     for (const [name, value] of filled) panel.querySelector(`.settings [name="${name}"]`).value = value;
+    sayChanges();
   }
 
   const fields = () => [...box.querySelectorAll("[name]"), ...more.querySelectorAll("[name]")];
@@ -70,6 +72,13 @@ export function settingsForm(panel, options) {
     build(false);
   }
 
+  /** Say which settings are not the recipe's, as its text tells of those that are. */
+  function sayChanges() {
+    const changed = FIELDS.filter(({ name }) => name in read()).map(({ name }) => t(`setting.${name}`));
+    setText(box.querySelector(".recipe-changes"), changed.length ? t("recipe-changes", { names: changed.join(", ") }) : "");
+  }
+  panel.querySelector(".settings").addEventListener("input", sayChanges);
+
   /** The body of POST /api/train. */
   function read() {
     const asked = { recipe: recipe.name };
@@ -85,6 +94,7 @@ export function settingsForm(panel, options) {
   /** Put values, as they are written, into fields. */
   function fill(values) {
     for (const [name, value] of Object.entries(values)) panel.querySelector(`.settings [name="${name}"]`).value = value;
+    sayChanges();
   }
 
   /** The libraries that are here, which takes seconds to find out. */

@@ -2,7 +2,7 @@
 
 import { get, options, post } from "../api.js";
 import { finding } from "../doctor.js";
-import { find, h, replace } from "../dom.js";
+import { find, h, replace, setText } from "../dom.js";
 import { current, t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
 import { metricName, metricText } from "../metrics.js";
@@ -11,7 +11,7 @@ import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
-const DRAWN_EVERY = 500; // ms between two drawings of the curves: the cores are those that train
+const DRAWN_EVERY = 1000; // ms between two drawings, as often as news come: the cores are those that train
 const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
@@ -80,7 +80,7 @@ export function trainTab(panel) {
     announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
   }
 
-  /** All of it twice a second at most, and none on a page that nobody sees: the browser then gives no frame. */
+  /** All of it once a second at most, and none on a page that nobody sees: the browser then gives no frame. */
   function redraw() {
     if (waiting || panel.hidden) return;
     waiting = true;
@@ -104,14 +104,14 @@ export function trainTab(panel) {
     const { status } = state;
     const active = ACTIVE.includes(status);
     const ours = !state.elsewhere; // a run that another process trains is only watched
-    at(".run-name").textContent = state.run ?? t(status === "starting" ? "new-run" : "no-run");
-    at(".chip-status").textContent = t(`status.${status}`);
+    setText(at(".run-name"), state.run ?? t(status === "starting" ? "new-run" : "no-run"));
+    setText(at(".chip-status"), t(`status.${status}`));
     at(".chip-status").dataset.status = status;
     const total = (state.epochs ?? 0) * (state.steps_per_epoch ?? 0);
     at(".run-progress").value = total ? (state.step ?? 0) / total : 0;
     at(".main-buttons [data-do=start]").disabled = active && ours;
     const pause = at(".main-buttons [data-do=pause]");
-    pause.textContent = t(["paused", "stopped"].includes(status) ? "resume" : "pause");
+    setText(pause, t(["paused", "stopped"].includes(status) ? "resume" : "pause"));
     pause.disabled = !ours || !["running", "paused", "stopped"].includes(status);
     at("[data-do=step]").disabled = !ours || status !== "paused";
     at("[data-do=stop]").disabled = !ours || !active;
