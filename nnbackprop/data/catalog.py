@@ -26,7 +26,7 @@ from .tabular import TableSplits
 from .tabular import to_raw as tables_to_raw
 from .tabular import to_splits as tables_to_splits
 
-OPTION_NAMES = tuple(field.name for field in fields(DataOptions))
+OPTION_NAMES = tuple(field.name for field in fields(DataOptions) if field.name != "text_columns")
 
 
 def _bundled_table(name: str, options: DataOptions) -> TableSplits:

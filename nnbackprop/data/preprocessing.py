@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from nnbackprop.errors import DataError, InputError
 from .column_roles import ColumnRoles, image_shape
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .raw import Task
-from .table import Table, are_bytes, is_date, missing_columns
+from .table import Table, are_bytes, as_text, is_date, missing_columns
 
 if TYPE_CHECKING:
     import polars
 
 FLOAT32_DIGITS = 2.0**-24  # relative error of float32
+NO_TEXT = re.compile(r"-?(0|[1-9]\d*)|true|false")  # names of classes that whole numbers and truth values have
 MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32 may cost
 
 
@@ -93,6 +95,12 @@ class Preprocessing:
         )
 
     @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of features and targets that are text in a file, whatever its cells look like."""
+        is_text = self.classes and not all(map(NO_TEXT.fullmatch, self.classes))
+        return (*self.categories, *(self.targets if is_text else ()))
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of the features: age, age=missing, colour=red ..."""
         names: list[str] = []
@@ -120,7 +128,7 @@ class Preprocessing:
         return not (self.categories or self.indicators or self.offsets)
 
     def transform(self, table: Table) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Inputs (n, features) of the rows of a table, uint8 or float32, and a note for each unseen category.
+        """Inputs (n, features) of a table, uint8 or float32, and a note for each column with unseen text.
 
         Columns are found by name, or by their place where neither table has names. Raises DataError for a column
         that is not there, of another kind, or with a missing value where `missing` is error.
@@ -159,18 +167,17 @@ class Preprocessing:
         return table.frame
 
     def _encode(self, out: np.ndarray, name: str, column: polars.Series, table: Table, notes: list[str]) -> int:
-        import polars
-
         check_column(table, name, column, self.missing)
-        known, text = self.categories[name], column.cast(polars.String)
+        known = self.categories[name]
+        text = as_text(column, known)
         for k, category in enumerate(known):
             here = text.is_null() if category is None else text.eq_missing(category)
             out[:, k] = here.to_numpy()
         unseen = text.filter(~text.is_in([c for c in known if c is not None]) & text.is_not_null()).unique().sort()
-        if len(unseen):
+        found = [*map(repr, unseen), *["missing text"] * (text.has_nulls() and None not in known)]
+        if found:
             notes.append(
-                f"column {name!r} has {format_names(map(repr, unseen.to_list()))}, which training did not have: "
-                "0 in all of its features"
+                f"column {name!r} has {format_names(found)}, which training did not have: 0 in all of its features"
             )
         return len(known)
 

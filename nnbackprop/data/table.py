@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +24,11 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None",
 
 MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip and no category
 DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
+DECIMAL_COMMA = r"^[-+]?\d+,\d+([eE][-+]?\d+)?$"
+DECIMAL_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?$"
+THOUSANDS = r"^[-+]?[1-9]\d{0,2},\d{3}$"  # what 1,234 may be, and 0,234 and 3,5 are not
 MAX_NAME_LENGTH = 1000  # characters of a column's name
+NO_VALUES = (list, tuple, dict, set, bytes, np.ndarray)  # what no cell of a table can be
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class DataOptions:
     missing   error, or what numbers that are missing are replaced by; each such column gets an indicator
     size      (rows, columns) to which images are resized, or the same as "28x28"
     channels  of images; auto is grey where all of them are, else rgb
+    text_columns  columns of a CSV file that are text whatever their cells look like, as in the training file; no
+              option for people
     """
 
     target: tuple[str, ...] = ()
@@ -50,6 +58,7 @@ class DataOptions:
     header: Literal["auto", "yes", "no"] = "auto"
     size: str | tuple[int, int] | None = None
     channels: Literal["auto", "grey", "rgb"] = "auto"
+    text_columns: tuple[str, ...] = ()
 
 
 def _row(i: int) -> str:
@@ -94,6 +103,13 @@ class Table:
     def column(self, name: str) -> polars.Series:
         """The values of a column."""
         return self.frame.to_series(self._places[name])
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of text."""
+        import polars
+
+        return tuple(name for name in self.columns if self.column(name).dtype == polars.String)
 
     def select(self, names: Iterable[str]) -> polars.DataFrame:
         """Some columns, in this order, named by their places in the table."""
@@ -171,13 +187,26 @@ def _series(values: Any, name: str, source: str) -> polars.Series:
         raise DataError(f"{source}: column {name!r} has shape {array.shape}; one value a row is needed.")
     if array.dtype.kind in "biufM":
         return polars.Series(array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
-    items: list[Any] = [None if v is None or v != v else v for v in array.tolist()]
-    if all(v is None or isinstance(v, (bool, int, float)) for v in items):
-        is_bool = all(v is None or isinstance(v, bool) for v in items)
-        return polars.Series("", items, polars.Boolean if is_bool else polars.Float64, strict=False)
-    if any(isinstance(v, (list, tuple, dict, set, bytes)) for v in items):
-        raise DataError(f"{source}: column {name!r} holds {type(items[0]).__name__}; numbers or text are needed.")
-    return polars.Series("", [None if v is None else str(v) for v in items], polars.String)
+    items: list[Any] = array.tolist()
+    if (no_value := next((v for v in items if isinstance(v, NO_VALUES)), None)) is not None:
+        raise DataError(f"{source}: column {name!r} holds {type(no_value).__name__}; numbers or text are needed.")
+    items = [None if _is_missing(v) else v for v in items]
+    there = [v for v in items if v is not None]
+    if all(isinstance(v, (bool, np.bool_)) for v in there):
+        return polars.Series("", items, polars.Boolean if there else polars.Float64)
+    if all(isinstance(v, (bool, np.bool_, numbers.Real, Decimal)) for v in there):
+        return polars.Series("", items, polars.Float64, strict=False)
+    return polars.Series("", [None if v is None else _written(v) for v in items], polars.String)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA, of which a comparison has no truth value."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
+def _written(value: Any) -> str:
+    """A value as text, as `as_text` has it: 3.0 is `3`."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
@@ -228,27 +257,59 @@ def column_names(names: Sequence[str], source: str) -> list[str]:
     return list(found)
 
 
-def typed(column: polars.Series, decimal_comma: bool = False) -> tuple[polars.Series, int | None]:
-    """A column of text as what it holds: numbers, truth values, dates, or text; null where a value is missing.
+def stripped(column: polars.Series) -> polars.Series:
+    """A column of text without spaces around its cells, and null where a value is missing."""
+    text = column.str.strip_chars()
+    return text.set(text.is_in(MISSING), None) if text.is_in(MISSING).any() else text
 
-    The second value is the first row that is no number in a column of numbers, which is a slip.
-    """
+
+def as_text(column: polars.Series, known: Iterable[str | None]) -> polars.Series:
+    """A column of any kind as the text of a file: 3.0 is `3`, and truth values are in the case of `known` text."""
     import polars
 
-    text = column.str.strip_chars()
-    text = text.set(text.is_in(MISSING), None) if text.is_in(MISSING).any() else text
+    text = column.cast(polars.String)
+    if column.dtype == polars.Boolean:
+        return text.replace({name.lower(): name for name in known if name is not None})
+    return text.str.strip_suffix(".0") if column.dtype.is_float() else text
+
+
+def typed(column: polars.Series, decimal: Literal[".", ","] | None = None) -> tuple[polars.Series, int | None]:
+    """A column of text as what it holds: numbers, truth values, dates, or text; null where a value is missing.
+
+    Without `decimal` the column itself tells whether it has decimal commas. The second value is the first row that
+    is no number in a column of numbers, which is a slip.
+    """
+    text = stripped(column)
     there = len(text) - text.null_count()
-    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
-    numbers = dotted.cast(polars.Float64, strict=False).fill_nan(None)
-    parsed = len(numbers) - numbers.null_count()
+    values = _numbers(text, decimal == ",")
+    if decimal is None and values.null_count() > text.null_count() and _has_decimal_comma(text):
+        values = _numbers(text, decimal_comma=True)
+    parsed = len(values) - values.null_count()
     if parsed == there:
-        return as_bytes(numbers), None
+        return as_bytes(values), None
     if parsed >= MOSTLY * there:
-        return numbers, int((numbers.is_null() & text.is_not_null()).arg_true()[0])
+        return values, int((values.is_null() & text.is_not_null()).arg_true()[0])
     lower = text.str.to_lowercase()
     if lower.drop_nulls().is_in(["true", "false"]).all():
         return lower == "true", None
     return text, None
+
+
+def _numbers(text: polars.Series, decimal_comma: bool) -> polars.Series:
+    import polars
+
+    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    return dotted.cast(polars.Float64, strict=False).fill_nan(None)
+
+
+def _has_decimal_comma(text: polars.Series) -> bool:
+    """Whether a column has decimal commas and no points; those of 1,234 alone may separate thousands."""
+    with_comma = text.filter(text.str.contains(DECIMAL_COMMA))
+    return bool(
+        len(with_comma)
+        and not with_comma.str.contains(THOUSANDS).all()
+        and not text.str.contains(DECIMAL_POINT).any()
+    )
 
 
 def is_date(column: polars.Series) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from backends import Array
 from nnbackprop.data.preprocessing import Preprocessing
-from nnbackprop.data.table import Table
+from nnbackprop.data.table import Table, as_text
 
 from .onnx_graph import OnnxGraph
 
@@ -55,7 +55,8 @@ def column_arrays(preprocessing: Preprocessing, table: Table) -> dict[str, np.nd
     arrays: dict[str, np.ndarray] = {}
     for name, column in zip(preprocessing.columns, frame.get_columns(), strict=True):
         if name in preprocessing.categories:
-            arrays[name] = column.cast(polars.String).fill_null(MISSING).to_numpy().astype(object)
+            text = as_text(column, preprocessing.categories[name])
+            arrays[name] = text.fill_null(MISSING).to_numpy().astype(object)
         else:
             arrays[name] = column.cast(polars.Float64).fill_null(np.nan).to_numpy()
     return arrays

@@ -105,7 +105,8 @@ class OnnxModel:
         """How data is read: a table by its targets, images in the size of the network's."""
         options = DataOptions()
         if (preprocessing := self.info.preprocessing) is not None:
-            options = replace(options, target=preprocessing.targets, task=preprocessing.task)
+            target, text = preprocessing.targets, preprocessing.text_columns
+            options = replace(options, target=target, task=preprocessing.task, text_columns=text)
         if (shape := self.info.image_shape) is None:
             return options
         return replace(options, size=shape[:2], channels="rgb" if len(shape) == 3 else "grey")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from nnbackprop.data.column_roles import TARGET_NAMES
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.readers.image import is_image
 from nnbackprop.data.readers.paths import read_table
-from nnbackprop.data.table import DataOptions, Table
+from nnbackprop.data.table import DataOptions, Table, column_names
 from nnbackprop.errors import DataError
 
 from .image_samples import read_image
@@ -47,7 +48,13 @@ def _read_rows(path: Path, trained: TrainedModel) -> tuple[np.ndarray, tuple[str
         table = read_table(path, DataOptions())
         return rows_of_numbers(table, trained.n_features), table.reader_notes
     expected = (*preprocessing.columns, *preprocessing.targets) if preprocessing.has_names else ()
-    table = read_table(path, data_options_of(trained.config), expected)
+    options = data_options_of(trained.config)
+    places = tuple(column_names([""] * len(preprocessing.columns), str(path)))
+    if (
+        preprocessing.has_names or preprocessing.columns == places
+    ):  # else the place of a column depends on the target
+        options = replace(options, text_columns=preprocessing.text_columns)
+    table = read_table(path, options, expected)
     inputs, notes = preprocessing.transform(table)
     return inputs, (*table.reader_notes, *notes)
 

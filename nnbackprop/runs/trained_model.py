@@ -135,6 +135,8 @@ class TrainedModel(SavedModel):
     def _reading_options(self) -> DataOptions:
         """How other data is read: as the run's own, images in the size and channels that the network takes."""
         options = data_options_of(self.config)
+        if self.preprocessing is not None:
+            options = replace(options, text_columns=self.preprocessing.text_columns)
         if self.image_shape is None:
             return options
         rows, columns, *colours = self.image_shape

@@ -83,10 +83,8 @@ class NNEstimator(BaseEstimator):
             DivergedError: the loss or a parameter became NaN or infinite.
             BackendError: the backend or device cannot be used.
         """
-        try:
-            converged = self._fit(X, y, sample_weight)
-        finally:
-            self.__dict__.pop("_last_trainer", None)  # which holds the data
+        converged = self._fit(X, y, sample_weight)
+        self.__dict__.pop("_last_trainer", None)  # which holds the data
         if not converged and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"Training ended after max_iter={self.max_iter} epochs and had not converged by tol={self.tol}: "
@@ -97,7 +95,20 @@ class NNEstimator(BaseEstimator):
         return self
 
     def _fit(self, X: Any, y: Any, weights: Any, partial: bool = False, classes: Any = None) -> bool:
-        """Train for `max_iter` epochs, or for one if `partial`; returns whether training converged."""
+        """Train for `max_iter` epochs, or for one if `partial`; returns whether training converged.
+
+        The estimator stays as it was where that fails or is interrupted.
+        """
+        before = dict(self.__dict__)
+        try:
+            return self._fit_to_data(X, y, weights, partial, classes)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            self.__dict__.pop("_last_trainer", None)  # which has trained, and holds the data
+            raise
+
+    def _fit_to_data(self, X: Any, y: Any, weights: Any, partial: bool, classes: Any) -> bool:
         p = self.get_params(deep=False)
         check_parameters(p)
         if partial and self.early_stopping:
@@ -167,7 +178,7 @@ class NNEstimator(BaseEstimator):
 
     def _train(self, fitted: Fitted, train: Dataset, validation: Dataset | None, epochs: int) -> bool:
         trainer = self._trainer(fitted, train)
-        convergence = self._convergence(new=fitted.state is None)
+        convergence = self._convergence(validation, new=fitted.state is None)
         trainer.set_options(callbacks=(convergence,), epochs=trainer.progress.epoch - 1 + epochs)
         try:
             rows = trainer.fit(train, validation)
@@ -212,9 +223,9 @@ class NNEstimator(BaseEstimator):
         self._last_trainer = key, trainer
         return trainer
 
-    def _convergence(self, new: bool) -> Convergence:
+    def _convergence(self, validation: Dataset | None, new: bool) -> Convergence:
         adaptive = self.learning_rate == "adaptive" and self.solver == "sgd"
-        convergence = Convergence(self.tol, self.n_iter_no_change, self.early_stopping, adaptive, self.verbose)
+        convergence = Convergence(self.tol, self.n_iter_no_change, validation, adaptive, self.verbose)
         if not new:
             convergence.wait = self._no_improvement_count
             convergence.loss_curve = list(self.loss_curve_)

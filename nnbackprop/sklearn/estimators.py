@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from nnbackprop.errors import DataError, UsageError
-from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import LOSSES, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 
 from .base import NNEstimator
 from .fitted import Task
@@ -24,9 +24,11 @@ MULTILABEL = "multilabel-indicator"
 
 
 def _gives_probabilities(estimator: NNClassifier) -> bool:
-    if isinstance(estimator.loss, MeanSquaredError) or str(estimator.loss) in ("mse", "half-mse"):
+    fitted = getattr(estimator, "_fitted", None)
+    loss = estimator.loss if fitted is None else fitted.loss
+    if not getattr(LOSSES.get(str(loss), loss), "gives_probabilities", str(loss) == "log_loss"):
         raise AttributeError(
-            f"loss={estimator.loss!r} gives outputs that need not sum to 1, and no probabilities: use predict, or "
+            f"loss={loss!r} gives outputs that need not sum to 1, and no probabilities: use predict, or fit with "
             "loss='log_loss'."
         )
     return True
@@ -96,9 +98,19 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (n, k) of `classes_`, or of each label for itself where there are several at once."""
-        outputs, _ = self._outputs(X)
-        return outputs if outputs.shape[1] > 1 or self._multilabel else np.hstack([1 - outputs, outputs])
+        """Probabilities (n, k) of `classes_`, or of each label for itself where there are several at once.
+
+        Of a sigmoid a class they are divided by their sum, as in scikit-learn's OneVsRestClassifier.
+        """
+        outputs, evaluator = self._outputs(X)
+        if self._multilabel:
+            return outputs
+        if outputs.shape[1] == 1:
+            return np.hstack([1 - outputs, outputs])
+        if isinstance(evaluator.objective.loss, SigmoidBinaryCrossEntropy):
+            total = outputs.sum(axis=1, keepdims=True)
+            return np.divide(outputs, total, out=np.zeros_like(outputs), where=total > 0)
+        return outputs
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> np.ndarray:

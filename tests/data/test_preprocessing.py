@@ -169,3 +169,23 @@ def test_bytes_stay_bytes() -> None:
     assert train.inputs.dtype == np.uint8
     assert np.array_equal(train.inputs, pixels)
     assert train.preprocessing.is_plain
+
+
+def test_missing_text_that_training_did_not_have_is_said() -> None:
+    table = table_of({"a": ["x", "y", "x"], "label": ["no", "yes", "no"]})
+    inputs, notes = fit(table).transform(table_of({"a": ["z", None, "y"]}))
+    assert inputs.tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert notes == ("column 'a' has 'z', missing text, which training did not have: 0 in all of its features",)
+
+
+def test_numbers_and_truth_values_are_found_among_categories() -> None:
+    rooms = np.array([1000, 2.5, "A7"], object)
+    flags = np.array([True, "false", "unknown"], object)
+    fitted = fit(table_of({"room": rooms, "flag": flags, "label": ["no", "yes", "no"]}))
+    assert fitted.feature_names == (
+        *("room=1000", "room=2.5", "room=A7"),
+        *("flag=True", "flag=false", "flag=unknown"),
+    )
+    inputs, notes = fitted.transform(table_of({"room": [2.5, 1000.0], "flag": [True, False]}))
+    assert inputs.tolist() == [[0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0]]
+    assert notes == ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import nnbackprop as nb
 from nnbackprop.data.convert import convert
+from nnbackprop.data.readers import csv
 from nnbackprop.data.table import DataOptions, table_of
 from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, LabelError, UsageError
@@ -418,6 +421,139 @@ def test_what_is_no_table_and_what_no_cell_are_refused() -> None:
 
 def test_names_of_columns_that_are_alike_are_told_apart(tmp_path: Path) -> None:
     assert load_text(tmp_path, "a,a,a_2,y\n1,2,3,0\n4,5,6,1\n").feature_names == ("a", "a_2", "a_2_2")
+
+
+ROOMS = np.array(["1000", "2000", "A7", "007"])[np.arange(N) % 4]
+
+
+def test_text_of_the_training_part_is_text_in_the_test_part_whatever_it_looks_like(tmp_path: Path) -> None:
+    """Of a column by itself, 1000 and 007 are numbers, and True and no are truth values."""
+    flags = np.array(["True", "False", "Unknown"])[np.arange(N) % 3]
+    write_file(tmp_path / "train.csv", "room,flag,label\n" + rows(ROOMS, flags, flags))
+    write_file(tmp_path / "test.csv", "room,flag,label\n1000,True,True\n007,False,False\n")
+    test = nb.load(tmp_path).test
+    assert test.feature_names[:4] == ("room=007", "room=1000", "room=2000", "room=A7")
+    assert test.feature_names[4:] == ("flag=False", "flag=True", "flag=Unknown")
+    assert test.inputs.tolist() == [[0, 1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 1, 0, 0]]
+    assert [test.classes[k] for k in test.targets] == ["True", "False"]
+
+
+VOTES = "republican,n,y,?,n\ndemocrat,y,n,y,?\nrepublican,n,y,y,n\ndemocrat,?,n,y,n\n" * 9
+"""As UCI's house-votes-84.data: text alone, no header."""
+
+
+@pytest.mark.parametrize(
+    ("text", "samples", "names"),
+    [
+        (VOTES, 36, ("column_1", "column_2", "column_3", "column_4", "column_5")),
+        ("red,?,big\n" + "green,x,small\n" * 9, 10, ("column_1", "column_2", "column_3")),
+        (
+            "400.0,402.0,404.0,label\n" + "0.1,0.2,0.3,oak\n0.2,0.2,0.1,elm\n" * 9,
+            18,
+            ("400.0", "402.0", "404.0", "label"),
+        ),
+        ("country,2019,2020,class\n" + "fr,1,3,a\nde,2,3,b\n" * 9, 18, ("country", "2019", "2020", "class")),
+        ("country,NA,EU\n" + "fr,1,3\nde,2,3\n" * 9, 18, ("country", "NA", "EU")),
+        ("vote,age,y\n" + "n,young,y\ny,old,n\n" * 9, 18, ("vote", "age", "y")),
+        ("a,b,kind\nx,u,oak\ny,v,elm\na,b,kind\n", 3, ("a", "b", "kind")),
+    ],
+)
+def test_values_that_recur_are_no_header_and_the_name_of_a_target_is_one(
+    tmp_path: Path, text: str, samples: int, names: tuple[str, ...]
+) -> None:
+    table = csv.read(write_file(tmp_path / "x.csv", text))
+    assert (len(table), table.columns) == (samples, names)
+
+
+def test_a_header_may_have_line_breaks_in_quotes(tmp_path: Path) -> None:
+    text = '\n"height\n\n(cm)","weight\r\n(kg)",label\n' + rows(BMI, GLUCOSE, ANIMALS)
+    train = load_text(tmp_path, text)
+    assert np.array_equal(train.inputs, np.column_stack([BMI, GLUCOSE]).astype(np.float32))
+    with pytest.raises(DataError, match="line 6, column 'label': the target is missing, in 1 of 60 rows"):
+        load_text(tmp_path, text.replace("cat", "", 1))
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\v"])
+def test_only_line_feeds_end_a_line(tmp_path: Path, separator: str) -> None:
+    notes = [f"big{separator}dark{separator}red", "small"] * (N // 2)
+    train = load_text(tmp_path, "a;note;label\n" + rows(BMI, notes, ANIMALS, separator=";"))
+    assert np.array_equal(train.inputs[:, 0], BMI.astype(np.float32))
+    assert train.inputs[:, 1].tolist() == [1, 0] * (N // 2)
+
+
+COMMAS = np.array([str(b).replace(".", ",") for b in BMI])
+QUOTED = [f'"{cell}"' for cell in COMMAS]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        (rows(QUOTED, GLUCOSE, ANIMALS), {}, [BMI, GLUCOSE]),
+        (rows(QUOTED, GLUCOSE, ANIMALS), {"decimal": ","}, [BMI, GLUCOSE]),
+        (rows(COMMAS, BMI, ANIMALS, separator=";"), {}, [BMI, BMI]),
+        (
+            rows([*GLUCOSE, *GLUCOSE, *COMMAS], [*BMI] * 3, [*ANIMALS] * 3, separator="\t"),
+            {},
+            [[*GLUCOSE, *GLUCOSE, *BMI], [*BMI] * 3],
+        ),
+        (rows(['"0,125"', '"0,250"'] * 30, GLUCOSE, ANIMALS), {}, [[0.125, 0.25] * 30, GLUCOSE]),
+        (rows(['"1,250"', '"12,500"'] * 30, GLUCOSE, ANIMALS), {"decimal": ","}, [[1.25, 12.5] * 30, GLUCOSE]),
+    ],
+    ids=["quoted", "quoted and said", "beside points", "after whole numbers", "0,125", "1,250 said"],
+)
+@pytest.mark.parametrize("header", [True, False])
+def test_each_column_tells_whether_it_has_decimal_commas(
+    tmp_path: Path, text: str, options: dict[str, Any], expected: list[Any], header: bool
+) -> None:
+    separator = next(mark for mark in "\t;," if mark in text)
+    names = separator.join(["a", "b", "label"]) + "\n" if header else ""
+    inputs = load_text(tmp_path, names + text, **options).inputs
+    assert np.array_equal(inputs, np.column_stack(expected).astype(np.float32))
+
+
+def test_commas_that_may_separate_thousands_make_text(tmp_path: Path) -> None:
+    cells = ['"1,250"', '"12,500"'] * (N // 2)
+    train = load_text(tmp_path, "a,label\n" + rows(cells, ANIMALS))
+    assert train.feature_names == ("a=1,250", "a=12,500")
+    said = load_text(tmp_path, "a,label\n" + rows(QUOTED, ANIMALS), decimal=".")
+    assert said.feature_names == tuple(f"a={cell}" for cell in sorted(set(COMMAS)))
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([Decimal("0.25"), Decimal("1.5"), Decimal("3")], [0.25, 1.5, 3]),
+        ([np.int64(1), np.float32(2.5), True], [1, 2.5, 1]),
+        ([Fraction(1, 4), 2, np.bool_(False)], [0.25, 2, 0]),
+        ([np.bool_(True), np.bool_(False), True], [1, 0, 1]),
+    ],
+)
+def test_objects_that_are_numbers_are_numbers(column: list[Any], expected: list[float]) -> None:
+    train = nb.load({"a": np.array(column, object), "label": ["x", "y", "x"]}, split=False).train
+    assert train.inputs.tolist() == [[value] for value in expected]
+    gap = np.array([None, *column], object)
+    filled = nb.load({"a": gap, "label": ["x", "y", "x", "y"]}, split=False, missing="mean").train
+    mean = np.float32(np.mean(expected))
+    assert filled.inputs.tolist() == [[mean, 1], *([value, 0] for value in expected)]
+
+
+def test_missing_values_of_pandas_are_missing() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    columns = {"a": [1, None, 3], "b": [True, None, False], "c": ["x", None, "y"]}
+    frame = pd.DataFrame(columns).convert_dtypes()
+    assert all(frame[name].isna()[1] for name in columns)
+    train = nb.load(frame.assign(label=[0, 1, 0]), split=False, missing="mean").train
+    assert train.feature_names == ("a", "a=missing", "b", "b=missing", "c=x", "c=y", "c=missing")
+    assert train.inputs.tolist() == [[1, 0, 1, 0, 1, 0, 0], [2, 1, 0.5, 1, 0, 0, 1], [3, 0, 0, 0, 0, 1, 0]]
+    with pytest.raises(DataError, match="row 1, column 'b': the value is missing"):
+        nb.Dataset(frame[["b"]], np.array([0, 1, 0]))
+
+
+def test_a_column_of_arrays_is_refused() -> None:
+    column = np.empty(2, object)
+    column[:] = [np.zeros(2), np.zeros(3)]
+    with pytest.raises(DataError, match="column 'a' holds ndarray; numbers or text are needed"):
+        nb.load({"a": column, "y": [0, 1]}, split=False)
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,34 @@ def table(columns: dict) -> object:
     return table_of(columns)
 
 
-def predictions(model: TrainedModel, name: str) -> np.ndarray:
+def rows_read(model: TrainedModel, name: str) -> np.ndarray:
     from nnbackprop.runs.samples import read_samples
 
     ((_, inputs),) = read_samples([name], model, lambda note: None)
-    return model.predict(inputs, name)
+    return inputs
+
+
+def predictions(model: TrainedModel, name: str) -> np.ndarray:
+    return model.predict(rows_read(model, name), name)
+
+
+def test_text_of_training_is_text_in_other_files_whatever_it_looks_like() -> None:
+    room = np.array(["1000", "2000", "A7", "007"])[np.arange(N) % 4]
+    flag = np.array(["True", "False", "Unknown"])[np.arange(N) % 3]
+    write_table("rooms.csv", {"room": room, "a": A, "flag": flag})
+    assert train("rooms.csv") == 0
+    model = TrainedModel.open("last")
+    write_table("new.csv", {"room": ["1000", "007"], "a": [1, 2]})
+    expected = [[0, 1, 0, 0, 1], [1, 0, 0, 0, 2]]
+    assert rows_read(model, "new.csv").tolist() == expected
+    write_table("other.csv", {"room": ["1000", "007"], "a": [1, 2], "flag": ["True", "False"]})
+    data = model.data("other.csv")
+    assert data.inputs.tolist() == expected
+    assert [data.classes[k] for k in data.targets] == ["True", "False"]
+    write_table("bare.csv", {"room": room, "a": A, "flag": flag}, header=False)
+    assert train("bare.csv") == 0
+    write_table("new.csv", {"room": ["1000", "007"], "a": [1, 2]}, header=False)
+    assert rows_read(TrainedModel.open("last"), "new.csv").tolist() == expected
 
 
 def test_missing_columns_are_named(capsys: pytest.CaptureFixture[str]) -> None:

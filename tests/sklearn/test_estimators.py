@@ -24,13 +24,15 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
+from nnbackprop.nn.losses import LOSSES
 from nnbackprop.sklearn import NNClassifier, NNRegressor
+from nnbackprop.sklearn.convergence import mean_r2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -110,6 +112,42 @@ def test_a_fit_that_diverges_leaves_the_fitted_weights() -> None:
     model.predict(X)
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("error", [nb.DivergedError("NaN", 3), KeyboardInterrupt()], ids=repr)
+def test_a_fit_that_breaks_off_leaves_all_as_it_was(
+    error: BaseException, warm_start: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other data too: the classes and the features by which the fitted network is used are its own."""
+    model = small().fit(X, NAMES)
+    before = {name: value for name, value in vars(model).items() if name != "warm_start"}
+    model.set_params(warm_start=warm_start)
+    inputs, y = (X, NAMES) if warm_start else (X[:100, :2], NAMES[:100] == "setosa")
+
+    def break_off(self: nb.Trainer, *datasets: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(nb.Trainer, "fit", break_off)
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(type(error)):
+            call(inputs, y)
+        after = vars(model)
+        assert after.keys() == {*before, "warm_start"}
+        assert all(after[name] is value for name, value in before.items())
+        inputs, y = X, NAMES
+    assert set(model.predict(X)) <= set(NAMES)
+
+
+def test_a_first_fit_that_fails_leaves_nothing() -> None:
+    model = small(solver="lbfgs")
+    before = dict(vars(model))
+    for data in ((X, NAMES), (X[:, :2], NAMES[:3])):
+        with pytest.raises(ValueError, match=r"lbfgs|inconsistent"):
+            model.fit(*data)
+        assert vars(model) == before
+        model.set_params(solver="adam")
+        before["solver"] = "adam"
+
+
 # --- validation
 
 
@@ -124,6 +162,39 @@ def test_early_stopping_ends_with_the_weights_of_the_best_epoch(kind: Any) -> No
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert len(model.validation_loss_curve_) == len(model.validation_scores_) == len(model.loss_curve_) == 40
     assert model.best_loss_ is None
+
+
+def test_early_stopping_learns_beside_a_target_that_does_not_vary() -> None:
+    """R^2 of such a target is 0 or 1, as in r2_score, and not NaN, which no epoch could better."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(100, 3))
+    y = np.stack([2 * inputs[:, 0], np.full(100, 0.1)], axis=1)  # whose mean is not 0.1 exactly
+    options: dict[str, Any] = {
+        "learning_rate_init": 0.01,
+        "max_iter": 300,
+        "early_stopping": True,
+        "random_state": 0,
+    }
+    model = NNRegressor((20,), **options).fit(inputs, y)
+    assert 0.45 < model.best_validation_score_ == max(model.validation_scores_) <= 0.5
+    assert r2_score(y[:, 0], model.predict(inputs)[:, 0]) > 0.9
+
+
+def test_early_stopping_where_the_validation_targets_are_all_zero() -> None:
+    """R^2 is 0 throughout: no epoch is better than the first, and training stops."""
+    y = np.zeros(100)
+    y[7] = 5.0
+    options: dict[str, Any] = {"early_stopping": True, "validation_fraction": 0.05, "n_iter_no_change": 4}
+    model = NNRegressor((5,), random_state=0, **options).fit(X[:100], y)
+    assert model.validation_scores_ == [0.0] * 6
+    assert model.best_validation_score_ == 0
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.5, 3.0])], ids=["unweighted", "weighted"])
+def test_mean_r2_is_that_of_scikit_learn(weights: np.ndarray | None) -> None:
+    targets = np.array([[1.0, 0.0, 2.0], [2.0, 0.0, 2.0], [4.0, 0.0, 2.0], [3.0, 0.0, 2.0]])
+    predicted = targets + np.array([[0.5, 0.0, 0.0], [0.0, 0.0, 0.1], [-1.0, 0.0, 0.0], [0.25, 0.0, 0.0]])
+    assert mean_r2(targets, predicted, weights) == r2_score(targets, predicted, sample_weight=weights)
 
 
 def test_without_early_stopping_there_are_no_validation_scores() -> None:
@@ -263,9 +334,37 @@ def test_calls_that_cannot_be_are_refused() -> None:
         small().predict(X)
 
 
-def test_losses_without_probabilities_have_no_predict_proba() -> None:
-    assert hasattr(small(), "predict_proba")
-    assert not hasattr(small(loss="mse"), "predict_proba")
+@pytest.mark.parametrize("loss", [*LOSSES, *(make() for make in LOSSES.values())], ids=str)
+def test_predict_proba_is_there_for_losses_of_probabilities_alone(loss: Any) -> None:
+    """And its rows sum to 1, whether a class's output knows the others' (softmax) or not (sigmoids)."""
+    model = small(loss=loss)
+    assert hasattr(model, "predict_proba") == hasattr(model, "predict_log_proba") == ("cross" in str(loss).lower())
+    if hasattr(model, "predict_proba"):
+        for y in (FLOWER, FLOWER == 1):
+            probabilities = model.fit(X, y).predict_proba(X)
+            np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-12)
+            np.testing.assert_array_equal(probabilities.argmax(axis=1), model.predict(X))
+
+
+def test_probabilities_of_a_sigmoid_a_class_are_those_of_one_against_the_rest() -> None:
+    """Each class's own over their sum, as OneVsRestClassifier has them; zeros stay where all are 0."""
+    model = small(loss="binary-cross-entropy").fit(X, FLOWER)
+    sigmoids = model._outputs(X)[0]
+    np.testing.assert_allclose(
+        model.predict_proba(X), sigmoids / sigmoids.sum(axis=1, keepdims=True), rtol=0, atol=1e-15
+    )
+    model.coefs_ = [np.zeros_like(W) for W in model.coefs_]
+    model.intercepts_[1] = np.full(3, -np.inf)
+    np.testing.assert_array_equal(model.predict_proba(X), 0)
+
+
+def test_predict_proba_goes_by_the_loss_that_was_fitted() -> None:
+    model = small(loss="mae").fit(X, FLOWER).set_params(loss="log_loss")
+    assert not hasattr(model, "predict_proba")
+    assert hasattr(model.fit(X, FLOWER), "predict_proba")
+    with pytest.raises(AttributeError) as error:
+        _ = small(loss=nb.Huber(delta=2.0)).predict_proba
+    assert re.search(r"Huber\(delta=2.*no probabilities.*loss='log_loss'", str(error.value.__cause__))
 
 
 # --- within scikit-learn's tools

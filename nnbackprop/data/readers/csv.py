@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnbackprop._files import open_data, open_file
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import DataOptions, Table, as_bytes, frame_of, typed
+from nnbackprop.data.table import DataOptions, Table, as_bytes, frame_of, stripped, typed
 from nnbackprop.errors import DataError, InputError
 
 from .csv_dialect import Dialect, detect, encoding_of
@@ -119,9 +119,8 @@ def _detect(stream: BinaryIO, path: Path, options: DataOptions, expected: Sequen
         dialect = detect(text, path, options, expected)
     except csv.Error as error:
         raise DataError(f"{path}, after line 0: no table in its first lines: {error}.") from error
-    skipped = b"\n"
-    while dialect.header_lines and skipped and not skipped.removeprefix(BOM).strip():
-        skipped = stream.readline(MAX_LINE_SIZE)
+    for _ in range(dialect.header_lines):
+        stream.readline(MAX_LINE_SIZE)
     if not dialect.header_lines and stream.read(len(BOM)) != BOM:
         stream.seek(0)
     return dialect
@@ -199,7 +198,8 @@ def _read_text(
         _check_lengths(content, dialect, 1 + dialect.header_lines, path)
     columns = []
     for name, cells in zip(dialect.names, frame.get_columns(), strict=True):
-        column, slip = typed(cells, dialect.decimal_comma)
+        is_text = name in options.text_columns
+        column, slip = (stripped(cells), None) if is_text else typed(cells, dialect.decimal)
         if slip is not None:
             raise InputError(
                 f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: "
@@ -256,12 +256,12 @@ def _rows(path: Path, encoding: str, dialect: Dialect) -> Iterator[int]:
     with open_file(path) as file:
         text = io.TextIOWrapper(_unzipped(file), encoding, errors="replace", newline="")
         reader, begin = csv.reader(text, delimiter=dialect.separator), 1
-        header = dialect.header_lines
+        is_header = bool(dialect.header_lines)
         for row in reader:
             if any(cell for cell in row):
-                if not header:
+                if not is_header:
                     yield begin
-                header = 0
+                is_header = False
             begin = reader.line_num + 1
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from nnbackprop.data.table import MISSING, DataOptions, column_names
+from nnbackprop.data.column_roles import TARGET_NAMES
+from nnbackprop.data.table import DECIMAL_COMMA, DECIMAL_POINT, MISSING, DataOptions, column_names
 from nnbackprop.errors import DataError, UsageError
 
 SAMPLE_LINES = 100
@@ -16,8 +19,6 @@ MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds fo
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t"}
 ENCODINGS = ("utf-8", "utf-16", "latin-1")
 BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
-DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
 MIN_NUMBERED = 8  # columns from which a first line 0,1,2 ... above whole numbers is a header and no data
 
 
@@ -25,14 +26,15 @@ MIN_NUMBERED = 8  # columns from which a first line 0,1,2 ... above whole number
 class Dialect:
     """How the values are written.
 
+    decimal       the decimal sign of all columns; None where each column tells its own
     names         of the columns, from the header or column_1, column_2 ...
-    header_lines  0 or 1
+    header_lines  up to the end of the header, 0 without one
     unnamed       columns without a name in the header
-    numeric       whether the first lines hold numbers alone
+    numeric       whether the first lines hold numbers alone, and no column is known to be text
     """
 
     separator: str
-    decimal_comma: bool
+    decimal: Literal[".", ","] | None
     names: tuple[str, ...]
     header_lines: int
     unnamed: tuple[str, ...]
@@ -54,23 +56,32 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
 
     `expected` are column names one of which makes the first line a header. DataError for what is no table.
     """
-    lines = [line for line in sample.splitlines() if line.strip()][:SAMPLE_LINES]
+    lines = [line for line in io.StringIO(sample, newline="") if line.strip()][:SAMPLE_LINES]
     separator = _separator(lines, options)
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if row]
     if not rows:
         raise DataError(f"{path}: holds no rows; a table with a target and at least one feature is needed.")
     first, below = rows[0], rows[1:]
-    decimal_comma = separator != "," and _has_decimal_comma(rows, options)
+    decimal = options.decimal or ("," if separator != "," and _has_decimal_comma(rows) else None)
     columns = max(len(first), len(below[0]) if below and len(below[0]) == len(first) + 1 else 0)
     if columns > MAX_COLUMNS:
         raise DataError(f"{path}: has {columns} columns; {MAX_COLUMNS} are read at most.")
-    header = _has_header(first, below, options, expected, decimal_comma)
+    header = _has_header(first, below, options, expected, decimal != ".")
     given = ["", *first] if columns > len(first) and header else first  # R leaves out the name of the row names
     names = column_names(given if header else [""] * columns, str(path))
     unnamed = tuple(name for name, cell in zip(names, given, strict=False) if header and not cell)
     data = below if header else rows
-    numeric = all(_is_number(cell, decimal_comma) and cell not in MISSING for row in data for cell in row)
-    return Dialect(separator, decimal_comma, tuple(names), int(header), unnamed, numeric and not decimal_comma)
+    numeric = decimal != "," and not set(names) & set(options.text_columns)
+    numeric = numeric and all(_is_number(cell) and cell not in MISSING for row in data for cell in row)
+    header_lines = _first_row_lines(sample, separator) if header else 0
+    return Dialect(separator, decimal, tuple(names), header_lines, unnamed, numeric)
+
+
+def _first_row_lines(sample: str, separator: str) -> int:
+    """The number of lines up to the end of the first row: blank ones before it, and line feeds within quotes."""
+    reader = csv.reader(io.StringIO(sample, newline="\n"), delimiter=separator)
+    next(row for row in reader if any(cell.strip() for cell in row))
+    return reader.line_num
 
 
 def _separator(lines: Sequence[str], options: DataOptions) -> str:
@@ -84,7 +95,7 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
             raise UsageError(f"separator={options.separator!r}: one character is needed, or tab, such as ; or |.")
         return separator
     spaced = not any(separator in line for line in lines for separator in "\t;|,") and any(
-        _is_number(cell, decimal_comma=False) for line in lines[-1:] for cell in line.split()
+        _is_number(cell) for line in lines[-1:] for cell in line.split()
     )
     for separator in ("\t", ";", "|", ",", *(" " if spaced else "")):
         try:
@@ -97,11 +108,10 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
     return ","
 
 
-def _has_decimal_comma(rows: Sequence[Sequence[str]], options: DataOptions) -> bool:
-    if options.decimal is not None:
-        return options.decimal == ","
+def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
     cells = [cell for row in rows for cell in row]
-    return any(map(DECIMAL_COMMA.fullmatch, cells)) and not any(map(DECIMAL_POINT.fullmatch, cells))
+    commas, points = (any(re.match(sign, cell) for cell in cells) for sign in (DECIMAL_COMMA, DECIMAL_POINT))
+    return commas and not points
 
 
 def _has_header(
@@ -111,25 +121,35 @@ def _has_header(
     expected: Sequence[str],
     decimal_comma: bool,
 ) -> bool:
-    """Whether the first line names the columns: it has no number, or text above a column of numbers."""
+    """Whether the first line names the columns.
+
+    It does with text above a column of numbers. Else it does not where most of its text is found again below, in
+    the same column, and does with the name of a target, or of text alone.
+    """
     if options.header != "auto":
         return options.header == "yes"
     if expected:
         return bool(set(first) & set(expected))
     numbers = [_is_number(cell, decimal_comma) for cell in first]
     if _is_numbered(first):
-        return len(first) >= MIN_NUMBERED or any(DECIMAL_POINT.fullmatch(cell) for row in below for cell in row)
+        return len(first) >= MIN_NUMBERED or any(re.match(DECIMAL_POINT, cell) for row in below for cell in row)
     if all(number or cell in MISSING for number, cell in zip(numbers, first, strict=True)):
         return False
-    if not any(numbers):
-        return True
     shift = 1 if below and len(below[0]) == len(first) + 1 else 0
-    return any(
-        not number
-        and cell
-        and _is_numeric_column([row[j + shift] for row in below if len(row) > j + shift], decimal_comma)
+    samples = [row for row in below if row != first]  # not the header again, as files put together have it
+    columns = {
+        j: [row[j + shift] for row in samples if len(row) > j + shift]
         for j, (number, cell) in enumerate(zip(numbers, first, strict=True))
-    )
+        if not number and cell not in MISSING
+    }
+    if any(_is_numeric_column(column, decimal_comma) for column in columns.values()):
+        return True
+    recurring = {j for j, column in columns.items() if first[j] in column}
+    if 2 * len(recurring) > len(columns):
+        return False
+    if any(first[j].lower() in TARGET_NAMES for j in columns.keys() - recurring):
+        return True
+    return not any(numbers) and not any(cell and cell in MISSING for cell in first)
 
 
 def _is_numbered(cells: Sequence[str]) -> bool:
@@ -143,7 +163,7 @@ def _is_numeric_column(cells: Sequence[str], decimal_comma: bool) -> bool:
     return bool(there) and all(_is_number(cell, decimal_comma) for cell in there)
 
 
-def _is_number(cell: str, decimal_comma: bool) -> bool:
+def _is_number(cell: str, decimal_comma: bool = False) -> bool:
     try:
         float(cell.replace(",", ".", 1) if decimal_comma else cell)
     except ValueError:

@@ -204,5 +204,6 @@ def _find_tables(files: Files, options: DataOptions) -> TableSplits | None:
         if match := TABLE_NAME.fullmatch(name):
             train, test = read_table(path, options), files.get(f"{match[1] or ''}test.{match[2]}")
             names = train.columns if train.has_names else ()
-            return TableSplits(train, read_table(test, options, names) if test else None, options)
+            like_train = replace(options, text_columns=train.text_columns)
+            return TableSplits(train, read_table(test, like_train, names) if test else None, options)
     return None
