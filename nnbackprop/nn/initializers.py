@@ -47,6 +47,10 @@ class Initializer(ABC):
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """Return an array of `shape` and `dtype` ("float32" or "float64"), drawn from `rng`."""
 
+    def for_kernel(self, places: int) -> Initializer:
+        """The one for weights (fan_in, filters) of a convolution, whose fan-out is `places` times its filters."""
+        return self
+
 
 def constant(value: float, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array of one number; a read-only view of it, in no memory, where `rng` asks for shapes only."""
@@ -128,16 +132,34 @@ class _Scaled(Initializer):
     def _variance(self, fan_in: int, fan_out: int) -> float:
         """The variance of one weight of a (fan_in, fan_out) matrix."""
 
+    def for_kernel(self, places: int) -> Initializer:
+        return _ForKernel(self, places)
+
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return self.draw(rng, shape, dtype)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str, places: int = 1) -> np.ndarray:
+        """An array of `shape` (fan_in, fan_out / places)."""
         if len(shape) != 2 or min(shape) < 1:
             raise ShapeError(
                 f"{type(self).__name__} scales by the fans of a weight matrix and needs a shape "
                 f"(fan_in, fan_out) of positive numbers; got {shape}."
             )
-        variance = self._variance(*shape)
+        variance = self._variance(shape[0], places * shape[1])
         if self.distribution == "uniform":
             return Uniform(math.sqrt(3 * variance))(rng, shape, dtype)
         return Normal(math.sqrt(variance))(rng, shape, dtype)
+
+
+@dataclass(frozen=True)
+class _ForKernel(Initializer):
+    """`scaled` for a convolution: each input leads into every filter at `places` places of the output."""
+
+    scaled: _Scaled
+    places: int
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return self.scaled.draw(rng, shape, dtype, self.places)
 
 
 @dataclass(frozen=True)
