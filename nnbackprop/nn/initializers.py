@@ -47,10 +47,6 @@ class Initializer(ABC):
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """Return an array of `shape` and `dtype` ("float32" or "float64"), drawn from `rng`."""
 
-    def for_kernel(self, places: int) -> Initializer:
-        """The one for weights (fan_in, filters) of a convolution, whose fan-out is `places` times its filters."""
-        return self
-
 
 def constant(value: float, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array of one number; a read-only view of it, in no memory, where `rng` asks for shapes only."""
@@ -132,13 +128,10 @@ class _Scaled(Initializer):
     def _variance(self, fan_in: int, fan_out: int) -> float:
         """The variance of one weight of a (fan_in, fan_out) matrix."""
 
-    def for_kernel(self, places: int) -> Initializer:
-        return _ForKernel(self, places)
-
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return self.draw(rng, shape, dtype)
+        return self._draw(rng, shape, dtype, 1)
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str, places: int = 1) -> np.ndarray:
+    def _draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str, places: int) -> np.ndarray:
         """An array of `shape` (fan_in, fan_out / places)."""
         if len(shape) != 2 or min(shape) < 1:
             raise ShapeError(
@@ -159,7 +152,12 @@ class _ForKernel(Initializer):
     places: int
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return self.scaled.draw(rng, shape, dtype, self.places)
+        return self.scaled._draw(rng, shape, dtype, self.places)
+
+
+def for_kernel(init: Initializer, places: int) -> Initializer:
+    """`init` for weights (fan_in, filters) of a convolution, whose fan-out is `places` times its filters."""
+    return _ForKernel(init, places) if isinstance(init, _Scaled) else init
 
 
 @dataclass(frozen=True)

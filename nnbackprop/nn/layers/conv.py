@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from backends import Array, Formula, device_of
 from nnbackprop.errors import ShapeError, UsageError
-from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
+from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros, for_kernel
 from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
@@ -82,10 +82,8 @@ class Conv2D:
     @cached_property
     def _dense(self) -> Dense:
         """The layer's product: a Dense layer whose samples are windows."""
-        init = self.weight_init
-        if isinstance(init, Initializer):  # any other function of (rng, shape, dtype) may be one
-            init = init.for_kernel(math.prod(self._size))
-        return Dense(self.filters, init, self.bias, self.bias_init)
+        weight_init = for_kernel(self.weight_init, math.prod(self._size))
+        return Dense(self.filters, weight_init, self.bias, self.bias_init)
 
     def _padding(self, in_shape: Shape) -> tuple[Pair, Pair]:
         """Lines of zeros before and after the rows, and the columns."""
