@@ -92,6 +92,8 @@ def _descriptor(path: str, flags: int) -> int:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary name whose file is renamed to `path` at the end, and removed on failure."""
+    if path.is_dir():
+        raise RunFolderError(f"{path} is a folder: name a file in it.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _writing(path):
         temporary.unlink(missing_ok=True)  # a crash may have left a hard link to a checkpoint there

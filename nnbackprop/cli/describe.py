@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from nnbackprop._json import to_json_text
 
 from .evaluate import RunOptions
 from .flags import AsJson, Run, out
@@ -14,7 +14,7 @@ def describe(run: Run, /, *, as_json: AsJson = False, options: RunOptions = RunO
 
     model = options.open(run)
     if as_json:
-        print(json.dumps(description_of(model), indent=2))
+        print(to_json_text(description_of(model), indent=2))
     else:
         out.print(description_report(model, out.width))
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 
 from cyclopts import Group, Parameter
 
+from nnbackprop._json import to_json_text
 from nnbackprop.report.terminal import Terminal
 from nnbackprop.runs.config import DATA_OPTIONS, NO_FLAGS, Config, Setting
 from nnbackprop.runs.settings import RENAMED_SETTINGS
@@ -93,8 +93,8 @@ def given_settings(flags: Any) -> dict[str, Any]:
 
 
 def print_result(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
-    """Print what a command found, as its `report` or as JSON."""
+    """Print what a command found, as its `report` or as JSON, NaN as null."""
     if as_json:
-        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+        print(to_json_text(found.to_json(), indent=2))
     else:
         out.print(report(found))

@@ -31,11 +31,15 @@ class NanOrigin:
     text: str
     layer: str | None = None
     lr: float | None = None  # of that step
+    beyond_float16: bool = False  # a gradient of the first step, in a network that computes in float16
 
     def error(self, lr_flag: str | None = None) -> DivergedError:
         """As an error that says what to do: by flags of a run, `lr_flag` and others, else by code."""
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
+        elif self.beyond_float16:
+            dtype = "--dtype bfloat16" if lr_flag else 'dtype="bfloat16"'
+            advice = f"The targets or the loss are too large for float16: scale the targets, or take {dtype}."
         else:
             lower = "a tenth of it" if self.lr is None else f"lr={lower_lr(self.lr):.2g}"
             clipping = "clip_norm=1" if lr_flag else "GradientClipping(optimizer, norm=1)"
@@ -89,7 +93,8 @@ def _replay(trainer: Trainer, first: int, last: int) -> NanOrigin | None:
             kind, name, layer = found
             lr = float(trainer.backend.to_numpy(batch["scalars"]["lr"]))
             text = f"Step {number}: {name} is NaN or infinite."
-            return NanOrigin(number, kind, text, layer, lr if math.isfinite(lr) else None)
+            beyond_float16 = kind == "gradient" and number == 1 and trainer.dtype == "float16"
+            return NanOrigin(number, kind, text, layer, lr if math.isfinite(lr) else None, beyond_float16)
     return None
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from nnbackprop._files import write_atomically
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm, PReLU
+from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm, PReLU, Reshape
 from nnbackprop.nn.layers.base import Params, Shape, map_layers
 from nnbackprop.nn.layers.windows import pair
 from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.runs.checkpoint import flatten
 
 from .exportable import Exportable
@@ -46,7 +47,8 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
 
     Raises:
         UsageError: the features of an image meet a layer that says nothing of their order: a Residual, or a layer
-            of your own with parameters, between Flatten and Dense.
+            of your own with parameters, between Flatten and Dense. Or Reshape makes something else than a vector
+            of an image of several channels, or makes one: PyTorch's layer would put other numbers there.
         RunFolderError: the file cannot be written.
     """
     from safetensors.numpy import save
@@ -70,7 +72,8 @@ def feature_orders(network: Sequential, sample_shape: Shape) -> list[np.ndarray 
     """For each layer without children, our index (k,) of each feature that PyTorch's has at its input.
 
     None where the two are the same. They differ from the Flatten of an image of several channels to the next
-    Dense. UsageError where a layer between them says nothing of the order of its features.
+    Dense; a Reshape to a vector is a Flatten. UsageError where a layer between them says nothing of the order of
+    its features.
     """
     orders: dict[tuple[int, ...], np.ndarray | None] = {}
     order: np.ndarray | None = None
@@ -84,11 +87,29 @@ def feature_orders(network: Sequential, sample_shape: Shape) -> list[np.ndarray 
         orders[place.path] = order
         if order is not None and place.params and type(layer) not in PYTORCH_NAMES:
             raise _no_order(place.name)
-        if isinstance(layer, Flatten) and len(place.in_shape) == 3:
-            order = _channels_first(np.arange(math.prod(place.in_shape)).reshape(place.in_shape)).reshape(-1)
+        if isinstance(layer, Flatten | Reshape):
+            order = _order_after_reshape(order, place)
         elif isinstance(layer, Dense):
             order = None
     return list(orders.values())
+
+
+def _order_after_reshape(order: np.ndarray | None, place: LayerSummary) -> np.ndarray | None:
+    """The order behind a Flatten or a Reshape, which leave the numbers as they lie: here, and in PyTorch."""
+    lie = _pytorchs_order(place.in_shape) if order is None else order
+    if len(place.out_shape) == 1:
+        return None if (lie == np.arange(len(lie))).all() else lie
+    if (lie != _pytorchs_order(place.out_shape)).any():
+        raise UsageError(
+            f"The layer {place.name} makes {place.out_shape} of {place.in_shape}, and PyTorch, whose images are "
+            "channels first, would put other numbers in each place: leave it out, or use export_onnx."
+        )
+    return None
+
+
+def _pytorchs_order(shape: Shape) -> np.ndarray:
+    """Our index of each number of a sample of that shape as it lies in PyTorch."""
+    return _channels_first(np.arange(math.prod(shape)).reshape(shape)).reshape(-1)
 
 
 def _no_order(name: str) -> UsageError:

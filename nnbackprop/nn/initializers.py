@@ -129,15 +129,35 @@ class _Scaled(Initializer):
         """The variance of one weight of a (fan_in, fan_out) matrix."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return self._draw(rng, shape, dtype, 1)
+
+    def _draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str, places: int) -> np.ndarray:
+        """An array of `shape` (fan_in, fan_out / places)."""
         if len(shape) != 2 or min(shape) < 1:
             raise ShapeError(
                 f"{type(self).__name__} scales by the fans of a weight matrix and needs a shape "
                 f"(fan_in, fan_out) of positive numbers; got {shape}."
             )
-        variance = self._variance(*shape)
+        variance = self._variance(shape[0], places * shape[1])
         if self.distribution == "uniform":
             return Uniform(math.sqrt(3 * variance))(rng, shape, dtype)
         return Normal(math.sqrt(variance))(rng, shape, dtype)
+
+
+@dataclass(frozen=True)
+class _ForKernel(Initializer):
+    """`scaled` for a convolution: each input leads into every filter at `places` places of the output."""
+
+    scaled: _Scaled
+    places: int
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return self.scaled._draw(rng, shape, dtype, self.places)
+
+
+def for_kernel(init: Initializer, places: int) -> Initializer:
+    """`init` for weights (fan_in, filters) of a convolution, whose fan-out is `places` times its filters."""
+    return _ForKernel(init, places) if isinstance(init, _Scaled) else init
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from nnbackprop.data.scaling import Scaling
 
 
+ROUNDINGS_OF_SUMS = 64
+"""How many times eps of its largest term a difference of two sums must be to be more than their rounding."""
+
+
 class Metrics(Protocol):
     """Sums over batches on the device, and what they come to.
 
@@ -66,12 +70,14 @@ class RegressionMetrics:
 
     `center` is about the mean of each target, (k,), such as that of the training data: sums of (t - center)^2 lose
     no digits to a mean far from 0. Where targets are scaled, `unit` (k,) is what a scaled 1 is in their own units,
-    which rmse and mae are in. With a log link the outputs are the logarithms of what is predicted.
+    which rmse and mae are in. With a log link the outputs are the logarithms of what is predicted. `dtype` is that
+    of the sums, whose rounding is no variance of targets.
     """
 
     center: tuple[float, ...]
     unit: tuple[float, ...] = ()
     link: Literal["identity", "log"] = "identity"
+    dtype: str = "float64"
     more_is_better: ClassVar[Mapping[str, bool]] = {"rmse": False, "mae": False, "r2": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
@@ -89,13 +95,14 @@ class RegressionMetrics:
         return {name: sums[name] + xp.matmul(w, a)[0, :] for name, a in added.items()}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
-        """The three; r2 is NaN where a target does not vary."""
+        """The three; r2 is NaN where a target does not vary by more than rounding."""
         names = "squared_error", "absolute_error", "target", "squared_target"
         squared, absolute, t, tt = ([float(value) for value in sums[name]] for name in names)
         k = len(self.center)
         units = self.unit or (1.0,) * k
         spread = [b - a * a / weight for a, b in zip(t, tt, strict=True)]
-        r2 = [1 - e / s if s > 0 else math.nan for e, s in zip(squared, spread, strict=True)]
+        rounding = ROUNDINGS_OF_SUMS * float(np.finfo(self.dtype).eps)
+        r2 = [1 - e / s if s > rounding * b else math.nan for e, s, b in zip(squared, spread, tt, strict=True)]
         mse = sum(e * u * u for e, u in zip(squared, units, strict=True)) / (k * weight)
         mae = sum(e * u for e, u in zip(absolute, units, strict=True)) / (k * weight)
         return {"rmse": math.sqrt(mse), "mae": mae, "r2": sum(r2) / k}
@@ -136,17 +143,22 @@ class MultilabelMetrics:
         return {"subset_accuracy": matches / weight, "f1": 2 * true_positives / positives if positives else 0.0}
 
 
-def metrics_for(loss: Loss, targets: np.ndarray | None = None, scaling: Scaling | None = None) -> Metrics:
-    """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling."""
+def metrics_for(
+    loss: Loss, targets: np.ndarray | None = None, scaling: Scaling | None = None, dtype: str = "float64"
+) -> Metrics:
+    """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling.
+
+    They are summed in `dtype`.
+    """
     if targets is None or targets.dtype.kind in "iu":
         return ClassificationMetrics(loss.threshold)
     if loss.gives_probabilities:
         return MultilabelMetrics(loss.threshold)
     center = targets.mean(axis=0, dtype="float64")
     if scaling is None:
-        return RegressionMetrics(tuple(center.tolist()), link=loss.link)
+        return RegressionMetrics(tuple(center.tolist()), (), loss.link, dtype)
     center, unit = center * scaling.scale + scaling.shift, 1 / scaling.scale
-    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), loss.link)
+    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), loss.link, dtype)
 
 
 def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:

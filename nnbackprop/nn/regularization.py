@@ -8,7 +8,7 @@ from typing import Any
 
 from backends import Array
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers, use_python_numbers
 from nnbackprop.nn.sequential import Sequential
 
 
@@ -26,6 +26,7 @@ class WeightPenalty:
     biases: bool = False
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         for name, value in (("l1", self.l1), ("l2", self.l2)):
             if not 0 <= value < math.inf:
                 raise UsageError(f"{name} must be a finite number of at least 0; got {value}.")

@@ -91,6 +91,16 @@ class LayerRecorder:
     wrapped: Layer
     records: list[Any]
 
+    @property
+    def children(self) -> tuple[Layer, ...] | None:
+        """Those of a wrapped network."""
+        return getattr(self.wrapped, "children", None)
+
+    @property
+    def full_precision(self) -> bool:
+        """Whether mixed precision keeps the wrapped layer's parameters."""
+        return getattr(self.wrapped, "full_precision", False)
+
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
         """Records a `LayerSummary`."""
         params, out_shape = self.wrapped.build(rng, in_shape, dtype)

@@ -34,6 +34,7 @@ class Adagrad(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("sum_of_squares",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_epsilon(self.eps)
 
 
@@ -59,6 +60,7 @@ class RMSprop(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("mean_square",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_decay("rho", self.rho)
         check_epsilon(self.eps)
 
@@ -127,6 +129,7 @@ class Adam(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_decay("beta1", self.beta1)
         check_decay("beta2", self.beta2)
         check_epsilon(self.eps)
@@ -134,8 +137,8 @@ class Adam(Optimizer):
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
         """Return lr, step_size = lr / (1 - beta1^t) and correction = 1 / sqrt(1 - beta2^t)."""
         return {
-            "lr": lr,
-            "step_size": lr / (1 - self.beta1**t),
+            **super().step_scalars(t, lr),
+            "step_size": float(lr) / (1 - self.beta1**t),
             "correction": 1 / math.sqrt(1 - self.beta2**t),
         }
 
@@ -166,7 +169,7 @@ class AdamW(Adam):
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
         """Return Adam's scalars and decay_factor = 1 - lr weight_decay."""
-        return super().step_scalars(t, lr) | {"decay_factor": 1 - lr * self.weight_decay}
+        return super().step_scalars(t, lr) | {"decay_factor": 1 - float(lr) * self.weight_decay}
 
     def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return Adam's, with decay_factor before the betas."""

@@ -30,6 +30,7 @@ class ExponentialMovingAverage(Optimizer):
     decay: float = 0.999
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_decay("decay", self.decay)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from backends import ElementwiseKernel, Tree, tree_map
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import Params, use_python_numbers
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Optimizer:
     kernel: ClassVar[ElementwiseKernel]
     state_names: ClassVar[tuple[str, ...]] = ()
 
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+
     def init(self, xp: Any, params: Params) -> Tree:
         """Return the state before the first step: zeros like `params` for each name; () without state."""
         return {name: tree_map(xp.zeros_like, params) for name in self.state_names} or ()
@@ -48,7 +51,7 @@ class Optimizer:
         The caller hands them to `step` as 0-d arrays of the parameters' dtype, so that a compiled loop takes
         them as data. "lr" is always among them.
         """
-        return {"lr": lr}
+        return {"lr": float(lr)}
 
     def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return the scalar arguments of the kernel, in its order, from a step's `scalars`."""

@@ -32,6 +32,7 @@ class GradientClipping(Optimizer):
     value: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         limits = [limit for limit in (self.norm, self.value) if limit is not None]
         if not limits:
             raise UsageError("GradientClipping needs a limit: norm=1.0, value=0.5, or both.")
@@ -83,7 +84,7 @@ def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:
     check_limit(limit)
     squares = [xp.sum(dw * dw) for dw in leaves(grads)]
     norm = xp.sqrt(sum(squares[1:], squares[0]))
-    scale = xp.minimum(limit / (norm + NORM_EPS), xp.ones_like(norm))
+    scale = xp.minimum(float(limit) / (norm + NORM_EPS), xp.ones_like(norm))
     return tree_map(lambda dw: dw * scale, grads)
 
 
@@ -95,7 +96,7 @@ def clip_by_value(xp: Any, grads: Params, limit: float) -> Params:
     """
     check_limit(limit)
     clip = xp.fuse(clip_element)
-    return tree_map(lambda dw: clip(dw, -limit, limit), grads)
+    return tree_map(lambda dw: clip(dw, -float(limit), float(limit)), grads)
 
 
 def clip_element(xp: Any, dw: Array, low: float, high: float) -> Array:

@@ -49,6 +49,7 @@ class Momentum(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_decay("momentum", self.momentum)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from nnbackprop._json import to_json_text
 from nnbackprop.errors import UsageError
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, TrainBegin, TrainEnd
@@ -177,7 +177,7 @@ class PlainProgress(Display):
 
 
 class JsonProgress(Callback):
-    """A line of JSON an epoch, with the keys of metrics.jsonl, and nothing else; messages go to stderr."""
+    """A line of JSON an epoch, with the keys of metrics.jsonl and NaN as null; messages go to stderr."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -188,7 +188,7 @@ class JsonProgress(Callback):
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's line, at once."""
-        self.console.out(json.dumps(row(event) | confusion(event)), highlight=False)
+        self.console.out(to_json_text(row(event) | confusion(event)), highlight=False)
         self.console.file.flush()
 
 

@@ -40,7 +40,7 @@ def runs_table(found: RunTable) -> RenderableType:
 def comparison_report(found: RunTable) -> RenderableType:
     """A column a run: scores, the settings that differ; and the loss by epoch as a row of bars."""
     metrics = list(dict.fromkeys(name for run in found.runs for name in run.score if name != "loss"))
-    scores = new_table("", *(_name(run) for run in found.runs))
+    scores = new_table("", *(run.name for run in found.runs))
     rows: dict[str, Callable[[RunInfo], str]]
     rows = {
         "status": _status,
@@ -80,7 +80,7 @@ def part_losses(run: RunInfo) -> list[float]:
 
 
 def _settings(found: RunTable) -> Table:
-    table = new_table("setting", *(escape(run.name) for run in found.runs))
+    table = new_table("setting", *(run.name for run in found.runs))
     for name, values in found.differences.items():
         table.add_row(name.replace("_", "-"), *(escape(_value(value)) for value in values))
     return table

@@ -27,10 +27,10 @@ MAX_ROWS = 20  # samples of one file shown before the rest is only counted
 
 
 def new_table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
-    """An empty table with a rule under its heads; the columns named in `right` are set right."""
+    """An empty table with a rule under its heads, plain text; the columns named in `right` are set right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if name in right else "left", overflow="fold")
     return table
 
 

@@ -41,7 +41,7 @@ def evaluator_and_params(
     template = objective.network.empty_params(sample_shape, dtype)
     params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
     metrics = metrics_for(
-        objective.loss, None if has_classes else np.zeros((1, n_outputs)), scaling.target_scaling
+        objective.loss, None if has_classes else np.zeros((1, n_outputs)), scaling.target_scaling, dtype
     )
     return Evaluator(backend, objective, metrics, scaling, dtype), params
 
@@ -83,7 +83,7 @@ class SavedModel:
         data = dataset_to_evaluate(dataset, self.preprocessing).with_classes(self.classes)
         check_feature_names(data, self.preprocessing)
         e = self.evaluator
-        e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling))
+        e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling, e.dtype))
         e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
         return e.evaluate(self.params, DeviceDataset(e.backend, data, e.scaling, e.dtype, self.resident))
 

@@ -162,12 +162,18 @@ class NNEstimator(BaseEstimator):
         return "float64" if double else "float32"
 
     def _split(self, train: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-        """The training data without its validation part, and that; the same parts in each fit of a warm start."""
+        """The training data without its validation part, and that; the same parts in each fit of a warm start.
+
+        Stratified by class, where both parts have room for each class and each has two samples or more.
+        """
+        n = len(train)
+        n_part = math.ceil(self.validation_fraction * n)
+        counts = np.unique(train.targets, return_counts=True)[1] if train.classes else np.zeros(1)
         rest, part = train_test_split(
-            np.arange(len(train)),
+            np.arange(n),
             test_size=self.validation_fraction,
             random_state=seed,
-            stratify=train.targets if train.classes else None,
+            stratify=train.targets if counts.min() >= 2 and len(counts) <= min(n_part, n - n_part) else None,
         )
         if len(part) < 2:
             raise DataError(

@@ -130,6 +130,11 @@ class NNClassifier(ClassifierMixin, NNEstimator):
                 f"y has the classes {labels} and must have some of {self.classes_}, which the first fit had: give "
                 "all there will be to the first partial_fit, as classes=..., or fit anew."
             )
+        if classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
+            raise DataError(
+                f"partial_fit got the classes {unique_labels(classes)} and began with {self.classes_}: leave them "
+                "out, or fit anew."
+            )
         k = len(self.classes_)
         loss = make_loss(
             self.loss, "log_loss", SigmoidBinaryCrossEntropy if several or k < 3 else SoftmaxCrossEntropy

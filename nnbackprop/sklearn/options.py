@@ -50,6 +50,15 @@ PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "power_t": (_is_number(0, low_included=True), "a finite number of at least 0"),
     "learning_rate_init": (_is_number(0), "a finite number above 0"),
     "validation_fraction": (_is_number(0, below=1), "a number above 0 and below 1"),
+    "momentum": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
+    "beta_1": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
+    "beta_2": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
+    "epsilon": (_is_number(0), "a finite number above 0"),
+    "dropout": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
+    "schedule": (
+        lambda v: v is None or isinstance(v, str) or callable(v),
+        "None, a word or a function of the step",
+    ),
     "max_iter": (_is_count, "a whole number of at least 1"),
     "n_iter_no_change": (lambda v: _is_count(v) or v == math.inf, "a whole number of at least 1, or np.inf"),
     "batch_size": (
@@ -116,7 +125,10 @@ def make_network(p: Parameters, n_features: int, n_outputs: int) -> Sequential:
 
 def hidden_sizes(value: Any) -> list[int]:
     """The units of each hidden layer, of a number or an array of them; UsageError for anything else."""
-    sizes = np.atleast_1d(np.asarray(value)).tolist()
+    try:
+        sizes = np.atleast_1d(np.asarray(value)).tolist()
+    except ValueError:  # lists of unequal lengths
+        sizes = [None]
     if not all(map(_is_count, sizes)):
         raise UsageError(
             f"hidden_layer_sizes is {value!r} and must be the number of units of each hidden layer, whole numbers "

@@ -20,7 +20,7 @@ from .callbacks import Callback
 from .events import ChunkEnd
 from .trainer import Trainer
 
-EXPLOSION_FACTOR = 4.0  # times the least smoothed loss, and above the first
+EXPLOSION_FACTOR = 4.0  # times the least smoothed loss, or as far above one below 0, and above the first
 MIN_DECREASE = 0.05  # of the first smoothed loss, below which no learning rate has done anything
 MIN_STEPS, MAX_STEPS, SAMPLES_TO_SEE = 200, 2000, 10_000
 SMOOTHING = 1 / 50  # of the steps: the standard deviation of the Gaussian that smooths the losses
@@ -48,7 +48,8 @@ class LRFinderResult:
     @property
     def fell(self) -> bool:
         """Whether some learning rate made the loss fall, by 5% at least."""
-        return bool(self.smoothed[self.lowest] <= (1 - MIN_DECREASE) * self.smoothed[0])
+        start, least = self.smoothed[0], self.smoothed[self.lowest]
+        return bool(self.lowest > 0 and start - least >= MIN_DECREASE * abs(start))
 
     @property
     def steepest(self) -> float | None:
@@ -129,7 +130,7 @@ class LossRecorder(Callback):
     @property
     def limit(self) -> float:
         """The smoothed loss beyond which the loss has exploded."""
-        return max(EXPLOSION_FACTOR * self.least, self.first)
+        return max(self.least + (EXPLOSION_FACTOR - 1) * abs(self.least), self.first)
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare the loss, smoothed over the last steps, with the least so far."""

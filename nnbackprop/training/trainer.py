@@ -177,7 +177,7 @@ class Trainer:
         self.layer_table, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
-        metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
+        metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling, self.params_dtype)
         if self.augment is not None:
             scales_each_pixel = self.scaling.scale.ndim > 0
             self.augmenter = self.augment.for_images(train.image_shape, train.classes, scales_each_pixel)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nnbackprop.runs import run_dir
@@ -31,7 +32,7 @@ def train(name: str, *words: str) -> list[dict[str, Any]]:
 def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     capsys.readouterr()
     assert run(*words, "--json") == 0
-    return json.loads(capsys.readouterr().out)
+    return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)  # of NaN, which is no JSON
 
 
 def test_the_list_has_status_best_score_and_tags(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +58,22 @@ def test_tags_select_runs_and_change_on_resume(capsys: pytest.CaptureFixture[str
         assert [r["name"] for r in as_json(capsys, "runs", "--tags", *tags)["runs"]] == names
     assert run("train", "--resume", "b", "--epochs", "4", "--progress", "off", "--tags", "three") == 0
     assert [r["name"] for r in as_json(capsys, "runs", "--tags", "three")["runs"]] == ["b"]
+
+
+def test_a_metric_that_is_nan_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    """R^2 of a target that does not vary; other runs are listed with it."""
+    x = np.arange(8, dtype=np.float32) + 0.5
+    np.savez("flat.npz", x_train=x[:, None], y_train=x, x_test=x[:, None], y_test=np.full_like(x, x.mean()))
+    words = ("flat.npz", "--loss", "mse", "--hidden", "2", "--epochs", "1", "--backend", "numpy", "--name", "flat")
+    capsys.readouterr()
+    assert run("train", "--data", *words, "--validation", "0", "--progress", "json") == 0
+    line = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert line["test_r2"] is None
+    assert line["test_rmse"] > 0
+    train("a")
+    flat, other = as_json(capsys, "runs")["runs"]
+    assert (flat["score"]["r2"], flat["score"]["rmse"]) == (None, line["test_rmse"])
+    assert other["score"]["accuracy"] > 0
 
 
 def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> None:

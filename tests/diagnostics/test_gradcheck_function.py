@@ -184,6 +184,66 @@ def test_a_loss_that_counts_is_not_taken_for_float32() -> None:
     assert not report.passed
 
 
+def two_layers() -> tuple[Callable, Callable, dict[str, np.ndarray]]:
+    """tanh(tanh(X V) W) without biases, of weights near 0: the slopes are of the weights' size."""
+    rng = np.random.default_rng(4)
+    X, T = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+
+    def forward(p: dict) -> tuple[np.ndarray, np.ndarray]:
+        h = np.tanh(X @ p["V"])
+        return h, np.tanh(h @ p["W"])
+
+    def loss(p: dict) -> float:
+        return square(forward(p)[1] - T)
+
+    def backward(p: dict) -> dict:
+        h, y = forward(p)
+        dz = 2 * (y - T) * (1 - y * y)
+        return {"V": X.T @ ((dz @ p["W"].T) * (1 - h * h)), "W": h.T @ dz}
+
+    return loss, backward, {"V": 1e-4 * rng.normal(size=(3, 4)), "W": 1e-4 * rng.normal(size=(4, 2))}
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "grad_fn", "params"),
+    [
+        (lambda p: 1 + square(p["w"] - 1), lambda p: {"w": 2 * (p["w"] - 1)}, {"w": np.ones(3)}),
+        (lambda p: 1e12 + square(p["w"]), lambda p: {"w": 2 * p["w"]}, {"w": np.array([1.0, 2.0, 3.0])}),
+        two_layers(),
+    ],
+    ids=["at a minimum", "beside a large constant", "near weights of 0"],
+)
+def test_a_loss_that_hardly_moves_is_not_taken_for_float32(
+    loss_fn: Callable, grad_fn: Callable, params: Any
+) -> None:
+    assert gradcheck_function(loss_fn, grad_fn, params).tensors
+
+
+def test_entries_far_smaller_than_their_tensor_are_checked() -> None:
+    """Steps of the tensor's size leave the domain of the logarithm."""
+    w = np.array([1e-7, 2e-7, 3e-7, 1.0])
+
+    def loss(p: dict) -> float:
+        with np.errstate(invalid="ignore"):
+            return float(p["w"][3] ** 2 - np.log(p["w"][:3]).sum())
+
+    right = np.append(-1 / w[:3], 2 * w[3])
+    assert gradcheck_function(loss, lambda p: {"w": right}, {"w": w}).passed
+    report = gradcheck_function(loss, lambda p: {"w": right * [0, 0, 0, 1]}, {"w": w})
+    assert [t.verdict for t in report.tensors] == ["WRONG"]
+
+
+def test_parameters_that_are_all_small_are_checked() -> None:
+    v = np.array([1e-7, 2e-7])
+
+    def loss(p: dict) -> float:
+        with np.errstate(invalid="ignore"):
+            return float(np.log(p["v"]).sum())
+
+    assert gradcheck_function(loss, lambda p: {"v": 1 / v}, {"v": v}).passed
+    assert not gradcheck_function(loss, lambda p: {"v": 1.01 / v}, {"v": v}).passed
+
+
 def test_nested_parameters_are_named_by_their_path() -> None:
     params = [np.ones(2), {"layer1": {"W": np.ones(2)}}, (np.ones(2),)]
 

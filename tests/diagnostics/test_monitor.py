@@ -265,6 +265,12 @@ STILL = [2.3026, 2.3025, 2.3027, 2.3024, 2.3026, 2.3025, 2.3026, 2.3024]
         (epochs(STILL, accuracy=0.1), ["plateau"]),
         (epochs(STILL, accuracy=0.97), []),  # converged
         (epochs([2.3 - 0.1 * i for i in range(8)], accuracy=0.1), []),
+        (epochs([-1 - 0.2 * i for i in range(10)]), []),  # as a likelihood of counts may be
+        (epochs([-1.0, -1.1, -1.2, 0.5, 1.0]), ["rate-too-high"]),
+        (epochs([-loss for loss in STILL], accuracy=0.1), ["plateau"]),
+        (epochs([loss - 2 for loss in FALLING], [-1.0, -1.1, -1.0, -0.9, -0.8, -0.7]), ["overfitting"]),
+        (epochs([loss - 2 for loss in FALLING], [-1.0, -1.1, -1.08, -1.06, -1.05, -1.04]), []),
+        (epochs(FALLING, [1.0, 0.0, 0.1, 0.2, 0.3, 0.4]), ["overfitting"]),
         (epochs(STILL[:7], accuracy=0.1), []),
     ],
 )
@@ -299,6 +305,9 @@ def test_a_small_ratio_counts_over_the_run_and_with_the_loss() -> None:
     assert found_in(*lower) == ["rate-too-low"]
     assert found_in(replace(lower[0], layers=stats(0, 0.1).layers), lower[1]) == []  # as ex4 begins
     assert found_in(lower[0], replace(lower[1], loss=0.7)) == []  # it gets there
+    below = [replace(s, loss=s.loss - 2) for s in lower]
+    assert found_in(*below) == ["rate-too-low"]
+    assert found_in(below[0], replace(below[1], loss=-1.3)) == []
 
 
 def test_many_small_steps_that_reach_nothing_are_a_rate_too_low() -> None:

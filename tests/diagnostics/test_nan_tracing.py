@@ -11,11 +11,12 @@ import pytest
 
 from backends import Backend, select
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.monitor import RunHistory, check_history
 from nnbackprop.diagnostics.nan_tracing import NanOrigin, trace_nan
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.initializers import Zeros
 from nnbackprop.nn.layers import Dense, Tanh
-from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.training.trainer import Trainer
@@ -128,6 +129,23 @@ def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
 @pytest.mark.parametrize(("lr", "advice"), [(0.5, "lr=0.05"), (1e30, "lr=0.01")])
 def test_the_advice_is_a_rate_that_people_use(lr: float, advice: str) -> None:
     assert advice in str(NanOrigin(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())
+
+
+def test_targets_beyond_float16_are_no_matter_of_the_rate() -> None:
+    """dJ/dy is 2 (y - t) / n, near -600, and times the loss scale of 1024 beyond 65504."""
+    inputs = np.random.default_rng(0).standard_normal((10, 3))
+    dataset = Dataset(inputs, np.full((10, 1), 3000.0))
+    trainer = Trainer(
+        Sequential(Dense(1)), MeanSquaredError(), SGD(), 1e-9, backend=select("numpy"), dtype="float16"
+    )
+    with np.errstate(over="ignore"), pytest.raises(DivergedError) as error:
+        trainer.fit(dataset)
+    found = trace_nan(trainer, error.value)
+    assert (found.step, found.kind) == (1, "gradient")
+    assert 'too large for float16: scale the targets, or take dtype="bfloat16".' in str(found.error())
+    assert "scale the targets, or take --dtype bfloat16." in str(found.error("--lr 1e-10"))
+    (finding,) = (f for f in check_history(RunHistory(divergence=found)).findings if f.id == "not-finite")
+    assert "--lr" not in finding.fix
 
 
 def test_the_advice_is_for_a_trainer_or_a_run() -> None:

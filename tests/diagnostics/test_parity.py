@@ -17,7 +17,7 @@ from nnbackprop.diagnostics.difference import difference
 from nnbackprop.diagnostics.parity.backend_run import BackendRun
 from nnbackprop.diagnostics.parity.compare import compare, has_kink
 from nnbackprop.diagnostics.parity.results import Comparison
-from nnbackprop.nn.layers import ACTIVATIONS, ELU, BatchNorm, Dense, Dropout, Layer, ReLU
+from nnbackprop.nn.layers import ACTIVATIONS, ELU, BatchNorm, Dense, Dropout, Layer, PReLU, ReLU
 from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Residual, Sequential
@@ -230,6 +230,7 @@ def test_the_unit_at_a_kink_is_named(dtype: str) -> None:
     [
         *((make(), name in ("relu", "leaky-relu")) for name, make in ACTIVATIONS.items()),
         (ELU(0.5), True),  # its slopes meet at 1 alone
+        (PReLU(), True),
         (Dense(3), False),
     ],
 )

@@ -28,6 +28,15 @@ def accuracy(capsys: pytest.CaptureFixture[str]) -> str:
     return re.findall(r"accuracy (\S+ of \d+) samples", said(capsys))[0]
 
 
+@pytest.mark.usefixtures("two_clouds")
+def test_a_folder_is_no_file_to_export_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--data", "two.npz", "--hidden", "4", "--backend", "numpy", *TRAIN) == 0
+    for folder in (".", "runs", "/"):
+        assert run("export", "a", "--safetensors", folder) == 5
+        assert f"{folder} is a folder: name a file in it" in said(capsys)
+    assert not list(Path(".").glob(".*.tmp"))
+
+
 @pytest.mark.usefixtures("_onnx", "digits")
 @pytest.mark.parametrize("recipe", [name for name in recipes() if name != "ciresan"])  # deformed, but wider: 34 s
 def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:

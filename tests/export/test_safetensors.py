@@ -25,6 +25,7 @@ from nnbackprop import (
     LayerNorm,
     MaxPool2D,
     PReLU,
+    Reshape,
     Residual,
     Sequential,
     SoftmaxCrossEntropy,
@@ -155,6 +156,71 @@ def test_a_layer_that_needs_the_order_of_flattened_features_is_refused(layer: An
         tmp_path / "own.safetensors",
     )
     assert load_file(tmp_path / "own.safetensors")["2.a"].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "theirs"),
+    [
+        ((6, 6, 2), (Conv2D(3, 3), Reshape((48,)), Dense(3)), "Conv2d(2, 3, 3), Flatten(), Linear(48, 3)"),
+        (
+            (6, 6, 2),
+            (Flatten(), BatchNorm(), PReLU(), Reshape((6, 6, 2)), Conv2D(3, 6), Flatten()),
+            "Flatten(), BatchNorm1d(72), PReLU(72), Unflatten(1, (2, 6, 6)), Conv2d(2, 3, 6), Flatten()",
+        ),
+        (
+            (6, 6, 2),
+            (Reshape((3, 12, 2)), Conv2D(3, (3, 12)), Flatten()),
+            "Sequential(Unflatten(2, (3, 2)), Flatten(3, 4)), Conv2d(2, 3, (3, 12)), Flatten()",
+        ),
+        (
+            (36,),
+            (Reshape((6, 6, 1)), Conv2D(3, 6), Flatten()),
+            "Unflatten(1, (1, 6, 6)), Conv2d(1, 3, 6), Flatten()",
+        ),
+        ((2, 2, 1), (Flatten(), Residual(Dense(4)), Dense(3)), "Flatten(), Skip(Linear(4, 4)), Linear(4, 3)"),
+    ],
+    ids=["vector", "back to the image", "channels kept", "one channel to an image", "one channel to a vector"],
+)
+def test_pytorch_computes_the_same_where_samples_are_reshaped(
+    shape: tuple[int, ...], layers: tuple[Any, ...], theirs: str, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+
+    class Skip(torch.nn.Sequential):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    rng = np.random.default_rng(0)
+    data = Dataset(rng.standard_normal((7, *shape)), np.arange(7) % 3, ("a", "b", "c"))
+    trainer = untrained(Sequential(*layers), data, rng)
+    export_safetensors(trainer, tmp_path / "model.safetensors")
+    state = {k: torch.tensor(w) for k, w in load_file(tmp_path / "model.safetensors").items()}
+    scale, shift = state.pop("scale"), state.pop("shift")
+    network = eval(f"Sequential({theirs})", {**vars(torch.nn), "Skip": Skip}).double()
+    network.load_state_dict(state)
+    x = torch.tensor(data.inputs)
+    x = (x.permute(0, 3, 1, 2) if len(shape) == 3 else x) * scale + shift
+    y = torch.softmax(network.eval()(x), 1).detach().numpy()
+    np.testing.assert_allclose(y, trainer.predict_proba(data.inputs), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers"),
+    [
+        ((72,), (Reshape((6, 6, 2)), Conv2D(3, 6), Flatten())),
+        ((6, 6, 2), (Reshape((6, 4, 3)), Conv2D(3, (6, 4)), Flatten())),
+        ((6, 6, 2), (Flatten(), Reshape((6, 4, 3)), Conv2D(3, (6, 4)), Flatten())),
+        ((6, 6, 2), (Reshape((36, 2)), Flatten(), Dense(3))),
+    ],
+    ids=["vector", "image", "flattened image", "table"],
+)
+def test_a_reshape_that_pytorch_does_otherwise_is_refused(
+    shape: tuple[int, ...], layers: tuple[Any, ...], tmp_path: Path
+) -> None:
+    data = Dataset(np.random.default_rng(0).normal(size=(3, *shape)), np.arange(3), ("a", "b", "c"))
+    trainer = untrained(Sequential(*layers), data, np.random.default_rng(0))
+    with pytest.raises(UsageError, match=r"The layer reshape1 makes .* use export_onnx"):
+        export_safetensors(trainer, tmp_path / "model.safetensors")
 
 
 @pytest.fixture

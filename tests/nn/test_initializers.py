@@ -15,6 +15,7 @@ from nnbackprop.nn.initializers import (
     FanOutNormal,
     Glorot,
     He,
+    Initializer,
     InitRng,
     LeCun,
     Normal,
@@ -22,6 +23,7 @@ from nnbackprop.nn.initializers import (
     Zeros,
     parse_initializer,
 )
+from nnbackprop.nn.layers import Conv2D
 
 FAN_IN, FAN_OUT = 400, 150
 
@@ -139,6 +141,25 @@ def test_words_that_cannot_be_are_refused(word):
 def test_a_distribution_that_is_neither_is_refused(make):
     with pytest.raises(UsageError, match="'normal' or 'uniform'"):
         make("gaussian")
+
+
+@pytest.mark.parametrize(
+    ("init", "variance"),
+    [
+        (Glorot(), 2 / (5 * 3 * (16 + 64))),
+        (Glorot("uniform"), 2 / (5 * 3 * (16 + 64))),
+        (FanOutNormal(), 1 / (5 * 3 * 64)),
+        (He(), 2 / (5 * 3 * 16)),
+        (LeCun(), 1 / (5 * 3 * 16)),
+        (Normal(0.5), 0.25),
+    ],
+    ids=repr,
+)
+def test_the_fans_of_a_convolution_count_its_kernel(init: Initializer, variance: float) -> None:
+    """As PyTorch's xavier_normal_ and kaiming_normal_ and Keras's initializers have them."""
+    params, _ = Conv2D(64, (5, 3), weight_init=init).build(InitRng(0, "0"), (9, 9, 16), "float64")
+    deviation = math.sqrt(2 / params["W"].size)  # of a normal's mean square; a uniform's is less
+    assert abs(np.mean(params["W"] ** 2) / variance - 1) < 5 * deviation
 
 
 @pytest.mark.parametrize("shape", [(5,), (), (2, 3, 4), (0, 3), (3, 0)])

@@ -120,6 +120,8 @@ def test_float32_stays_float32_and_near_float64(backend, row):
         (SoftmaxCrossEntropy(), [1e4, -1e4, 0], 1, 2e4, [1, -1, 0]),
         (SoftmaxCrossEntropy(), [1e4, 1e4], 0, ln(2), [-0.5, 0.5]),
         (SoftmaxCrossEntropy(0.5), [1e4, -1e4], 0, 5e3, [0.25, -0.25]),
+        (SoftmaxCrossEntropy(), [0, -math.inf], 0, 0, [0, 0]),
+        (SoftmaxCrossEntropy(), [0, -math.inf], 1, math.inf, [1, -1]),
         (SigmoidBinaryCrossEntropy(), [1e4, -1e4], [1, 0], 0, [0, 0]),
         (SigmoidBinaryCrossEntropy(), [1e4, -1e4], [0, 1], 2e4, [1, -1]),
         (SigmoidBinaryCrossEntropy(0.5), [1e4, -1e4], [1, 0], 5e3, [0.25, -0.25]),

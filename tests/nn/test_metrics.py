@@ -131,9 +131,17 @@ def test_r2_keeps_its_digits_in_float32_where_the_mean_is_large(backend: Backend
     rng = np.random.default_rng(5)
     t = (1e4 + rng.standard_normal((35, 1))).astype(np.float32)
     y = t + np.float32(0.5)
-    got = totals(backend, metrics_for(MeanSquaredError(), t), y, t, None)["r2"]
+    got = totals(backend, metrics_for(MeanSquaredError(), t, dtype="float32"), y, t, None)["r2"]
     exact = t.astype(np.float64)
     assert got == pytest.approx(1 - 0.25 * 35 / np.sum((exact - exact.mean()) ** 2), abs=1e-3)
+
+
+@pytest.mark.parametrize("n", [7, 700])
+def test_r2_of_targets_that_do_not_vary_is_nan_in_float32(backend: Backend, n: int) -> None:
+    """Their mean is not that of the training data, the center; sums of squares differ by rounding alone."""
+    center = RegressionMetrics((2.9,), dtype="float32")
+    t = np.full((n, 1), 2.7, np.float32)
+    assert math.isnan(totals(backend, center, t + np.float32(0.5), t, None)["r2"])
 
 
 def test_metrics_without_variance_or_positives_are_nan_or_zero() -> None:

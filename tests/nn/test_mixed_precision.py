@@ -10,7 +10,7 @@ import pytest
 from backends import Backend, BackendError, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
+from nnbackprop.nn.layers import ACTIVATIONS, GELU, BatchNorm, Dense, Dropout, LayerNorm, ReLU
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import MixedPrecision
 from nnbackprop.nn.objective import Objective
@@ -152,6 +152,38 @@ def test_a_trace_has_the_networks_outputs_and_gradients_unscaled(library: Backen
         for tensor, g in want.items():
             assert library.to_numpy(g).dtype == np.float32
             assert np.array_equal(library.to_numpy(found[name][tensor]), library.to_numpy(g))
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_a_trace_keeps_the_full_precision_of_normalization(library: Backend, dtype: str) -> None:
+    """Of inputs this large the batch's variance is beyond float16."""
+    network = Sequential(Dense(4), BatchNorm(), Residual(Dense(4), LayerNorm()), ReLU(), Dense(2))
+    mixed, xp = narrow(library, network, dtype), library.xp
+    params = tree_map(library.asarray, mixed.init((20,)))
+    x, key = library.asarray(300 * batch()[0]), RngKey(3, library.asarray(np.int32(7)))
+    y, caches = mixed.forward(xp, params, x, key)
+    _, grads = mixed.backward(xp, params, caches, y)
+    trace = mixed.trace(xp, params, x, key)
+    assert np.array_equal(library.to_numpy(trace.y), library.to_numpy(y))
+    found = {layer.name: g for layer, _, _, g in trace.backward(xp, y)}
+    for name, _, want in mixed.named_layers(grads):
+        for tensor, g in want.items():
+            assert np.array_equal(library.to_numpy(found[name][tensor]), library.to_numpy(g))
+
+
+@pytest.mark.parametrize("dtype", [*DIGITS, "float32", "float64"])
+def test_the_slope_of_gelu_far_out_is_one_and_zero(library: Backend, dtype: str) -> None:
+    """Where x^2 overflows too: s (1 - s) is 0, and times infinity it would be NaN."""
+    xp = library.xp
+    if not hasattr(xp, dtype):
+        pytest.skip(f"{library.name} has no {dtype}")
+    x = np.array([17, 553, 6e4] if dtype == "float16" else [17, 553, 1e20, 1e30])
+    x = xp.astype(library.asarray(np.concatenate([x, -x])), getattr(xp, dtype))
+    with np.errstate(over="ignore"):  # x^3 of forward
+        _, cache = GELU().forward(xp, {}, x, None)
+    dx = GELU().vjp(xp, cache, xp.ones_like(x))
+    n = x.shape[0] // 2
+    assert library.to_numpy(xp.astype(dx, xp.float32)).tolist() == [1] * n + [0] * n
 
 
 @pytest.mark.parametrize("dtype", DIGITS)

@@ -9,10 +9,27 @@ import pytest
 
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn.augmentation.transforms import Shift
 from nnbackprop.nn.initializers import InitRng
-from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, PReLU, ReLU, Softmax, Tanh
+from nnbackprop.nn.layers import (
+    ELU,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+    Tanh,
+)
+from nnbackprop.nn.losses import Huber, MeanSquaredError, Pinball, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Residual, Sequential
+from nnbackprop.optim import SGD, Adagrad, AdamW, ExponentialMovingAverage, GradientClipping, Nesterov, RMSprop
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance, with_leaf
 from tests.support.layer_rows import jax_conv, standardized, torch_conv
 
@@ -250,3 +267,32 @@ def test_a_residual_that_changes_the_shape_is_refused() -> None:
         Sequential(Dense(3), Residual(Dense(5))).init((4,))
     with pytest.raises(ShapeError, match=r'shape \(8, 8, 2\).*shape \(6, 6, 2\).*Conv2D\(2, padding="same"\)'):
         Residual(Conv2D(2)).init((8, 8, 2))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        LeakyReLU(np.float64(0.1)),
+        ELU(np.float32(1)),
+        PReLU(np.array(0.25)),
+        Dropout(np.float64(0.5)),
+        BatchNorm(np.float64(0.1), np.float64(1e-5)),
+        LayerNorm(np.float64(1e-5)),
+        SoftmaxCrossEntropy(np.float64(0.1)),
+        SigmoidBinaryCrossEntropy(np.float64(0.1), np.float64(0), np.float64(1)),
+        MeanSquaredError("mean", np.float64(0.1), np.float64(0.9)),
+        Huber(np.float64(1.5)),
+        Pinball(np.float64(0.9)),
+        WeightPenalty(np.float64(1e-4), np.float64(1e-3), np.bool_(True)),
+        Adagrad(np.float64(1e-10)),
+        RMSprop(np.float64(0.9), np.float64(1e-8)),
+        AdamW(np.float64(0.9), np.float64(0.99), np.float64(1e-8), np.float64(0.01)),
+        Nesterov(np.float64(0.9)),
+        GradientClipping(SGD(), norm=np.float64(1), value=np.float64(1)),
+        ExponentialMovingAverage(SGD(), np.float64(0.99)),
+        Shift(np.float64(2)),
+    ],
+    ids=lambda made: type(made).__name__,
+)
+def test_hyperparameters_are_python_numbers(made: Any) -> None:
+    assert {type(value) for value in vars(made).values()} <= {float, bool, str, SGD}

@@ -11,7 +11,15 @@ import pytest
 from rich.console import Console, RenderableType
 
 from backends import BackendStatus, Memory
-from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
+from nnbackprop.report.tables import (
+    backends_table,
+    label_table,
+    layer_table,
+    prediction_table,
+    recipes_table,
+    summary_table,
+    value_table,
+)
 from nnbackprop.runs.config import Config
 from nnbackprop.training.events import LayerRow
 
@@ -137,6 +145,16 @@ def test_predictions_show_the_three_likeliest_classes() -> None:
     lines = printed(prediction_table("digit.png", ("a", "b", "[c]", "d"), np.array([2]), probabilities))
     assert lines[0] == "digit.png"
     assert cells(lines[-1]) == ["1", "[c]", "[c] 65.00%, b 20.00%, a 10.00%"]
+
+
+def test_brackets_in_the_names_of_targets_and_labels_are_no_markup() -> None:
+    """`load [/h]` closes a style that was never opened, if it is read as markup."""
+    names = ("length [cm]", "load [/h]")
+    values = printed(value_table("houses.csv", names, np.array([[1.5, 2.5]])))
+    assert cells(values[1]) == ["sample", *names]
+    labels = printed(label_table("songs.csv", names, np.array([[0.75, 0.25]])))
+    assert cells(labels[1]) == ["sample", *names, "labels"]
+    assert cells(labels[-1]) == ["1", "75.00%", "25.00%", "length [cm]"]
 
 
 def test_a_single_output_is_shown_as_two_probabilities() -> None:

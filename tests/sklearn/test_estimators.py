@@ -197,6 +197,17 @@ def test_mean_r2_is_that_of_scikit_learn(weights: np.ndarray | None) -> None:
     assert mean_r2(targets, predicted, weights) == r2_score(targets, predicted, sample_weight=weights)
 
 
+def test_early_stopping_trains_where_classes_are_too_many_or_too_small_to_stratify() -> None:
+    """As MLPClassifier does: 30 classes and 24 samples to validate; a class of one sample."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(240, 4))
+    many = small(early_stopping=True).fit(inputs, np.arange(240) % 30)
+    assert len(many.validation_scores_) == 5
+    assert many.t_ == 5 * 216
+    lonely = small(early_stopping=True).fit(inputs, np.where(np.arange(240) == 7, 2, np.arange(240) % 2))
+    assert lonely.predict_proba(inputs).shape == (240, 3)
+
+
 def test_without_early_stopping_there_are_no_validation_scores() -> None:
     model = small().fit(X, FLOWER)
     assert model.validation_scores_ is model.validation_loss_curve_ is model.best_validation_score_ is None
@@ -306,7 +317,15 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
         ({"tol": None}, "tol is None and must be a finite number"),
         ({"hidden_layer_sizes": "squared_error"}, "must be the number of units of each hidden layer"),
         ({"hidden_layer_sizes": ("conv 8 3x3", 10)}, r"convolutions, are for nb\.Trainer"),
-        ({"dropout": 1.0}, "dropout"),
+        ({"hidden_layer_sizes": [[5], [3, 2]]}, "must be the number of units of each hidden layer"),
+        ({"dropout": 1.0}, "dropout is 1.0 and must be a number of at least 0 and below 1"),
+        ({"dropout": "0.5"}, "dropout is '0.5' and must be a number"),
+        ({"dropout": None}, "dropout is None and must be a number"),
+        ({"beta_1": "x"}, "beta_1 is 'x' and must be a number"),
+        ({"beta_2": 1}, "beta_2 is 1 and must be a number"),
+        ({"epsilon": 0}, "epsilon is 0 and must be a finite number above 0"),
+        ({"momentum": None}, "momentum is None and must be a number"),
+        ({"schedule": 3}, "schedule is 3 and must be None, a word or a function"),
         ({"dtype": "int8"}, "dtype is 'int8' and must be one of float32"),
     ],
 )  # fmt: skip
@@ -324,6 +343,9 @@ def test_calls_that_cannot_be_are_refused() -> None:
         small(class_weight="balanced").partial_fit(X, FLOWER, classes=[0, 1, 2])
     with pytest.raises(ValueError, match="has the classes"):
         small().partial_fit(X, FLOWER, classes=[0, 1])
+    begun = small().partial_fit(X, FLOWER, classes=[2, 1, 0]).partial_fit(X, FLOWER, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"got the classes \[0 1 2 3\] and began with \[0 1 2\]"):
+        begun.partial_fit(X, FLOWER, classes=[0, 1, 2, 3])
     with pytest.raises(ValueError, match="warm_start=False"):
         small(warm_start=True).fit(X, FLOWER).set_params(hidden_layer_sizes=(9,)).fit(X, FLOWER)
     with pytest.raises(ValueError, match="raise it, or give more samples"):

@@ -11,7 +11,7 @@ from backends import Backend, leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers import Dense
-from nnbackprop.nn.losses import MeanSquaredError
+from nnbackprop.nn.losses import MeanSquaredError, PoissonNLL
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, ExponentialMovingAverage
 from nnbackprop.training.lr_finder import default_steps, lr_find, smooth
@@ -122,6 +122,35 @@ def test_nothing_is_suggested_where_no_learning_rate_lowers_the_loss() -> None:
     assert not found.fell
     assert found.steepest is None
     assert found.minimum_over_ten is None
+
+
+def counts() -> tuple[Dataset, Trainer]:
+    """Counts near 20, whose Poisson loss e^y - t y falls from 1 to 20 - 20 log 20 = -40."""
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((N, FEATURES))
+    data = Dataset(X, rng.poisson(20, (N, 1)).astype(np.float64))
+    return data, replace(gradient_descent(), network=Sequential(Dense(1)), loss=PoissonNLL())
+
+
+def test_a_loss_below_0_explodes_where_it_rises() -> None:
+    data, trainer = counts()
+    found = lr_find(trainer, data, steps=100, first=1e-4)
+    assert found.smoothed.min() < -10
+    assert found.steepest is not None
+    trainer.set_options(lr=found.minimum_over_ten, epochs=300)
+    trainer.fit(data)
+    assert trainer.history[-1].train.loss < -30
+
+
+def test_a_loss_below_0_that_does_not_fall_gets_no_suggestion() -> None:
+    data, trainer = counts()
+    trainer.initialize(data)
+    W, b = np.zeros((FEATURES, 1)), np.full(1, np.log(data.targets.mean()))
+    trainer.load_params(({"W": W, "b": b},))
+    found = lr_find(trainer, data, steps=20, first=1e-12, last=1e-10)
+    assert len(found.losses) == 20
+    assert not found.exploded
+    assert found.steepest is None
 
 
 @pytest.mark.parametrize("options", [{"steps": 5}, {"first": 0.0}, {"first": 2.0, "last": 1.0}, {"last": np.inf}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,11 +18,11 @@ from backends import Backend, BackendError, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
 from nnbackprop.errors import DivergedError, UsageError
-from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tanh
-from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
+from nnbackprop.nn.layers import ELU, BatchNorm, Dense, Dropout, LayerNorm, LeakyReLU, ReLU, Tanh
+from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam, GradientClipping
+from nnbackprop.optim import SGD, Adam, AdamW, ExponentialMovingAverage, GradientClipping, Momentum
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
@@ -541,3 +542,43 @@ def test_an_interruption_after_load_params_keeps_what_was_loaded() -> None:
     interrupt(trainer, 4, clouds())
     assert trainer.progress.step == 3
     assert all(map(np.array_equal, weights(trainer), leaves(loaded)))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda number: {
+            "network": Sequential(
+                Dense(8),
+                LeakyReLU(number(0.1)),
+                BatchNorm(number(0.1), number(1e-5)),
+                Dropout(number(0.3)),
+                Dense(3),
+            ),
+            "loss": SoftmaxCrossEntropy(number(0.1)),
+            "optimizer": Momentum(number(0.9)),
+            "penalty": WeightPenalty(number(1e-4), number(1e-3)),
+            "lr": number(0.1),
+        },
+        lambda number: {
+            "network": Sequential(Dense(8), LayerNorm(number(1e-5)), ELU(number(1.0)), Dense(3)),
+            "loss": MeanSquaredError(off_value=number(0.1), on_value=number(0.9)),
+            "optimizer": ExponentialMovingAverage(
+                GradientClipping(
+                    AdamW(number(0.9), number(0.99), number(1e-8), number(0.01)),
+                    norm=number(1.0),
+                    value=number(0.5),
+                ),
+                number(0.99),
+            ),
+        },
+    ],
+    ids=["momentum", "adamw"],
+)
+def test_hyperparameters_may_be_numbers_of_numpy(backend: Backend, options: Callable[..., Any]) -> None:
+    """np.logspace gives np.float64, and a float32 array times one of these is float64."""
+    trainers = [make(backend, dtype="float32", epochs=2, **options(number)) for number in (float, np.float64)]
+    for trainer in trainers:
+        trainer.fit(clouds())
+    assert all(a.dtype == np.float32 for a in weights(trainers[1]))
+    assert same(*trainers)

@@ -42,8 +42,9 @@ class Attempt:
 
     @property
     def solved(self) -> bool:
-        """All right, or half of the loss of the best constant guess gone."""
-        return self.accuracy == 1.0 or self.after <= 0.5 * min(self.before, self.constant)
+        """All right, or half of the loss of the best constant guess gone; one below 0 has no half."""
+        guess = min(self.before, self.constant)
+        return self.accuracy == 1.0 or self.after <= min(0.5 * guess, guess)
 
 
 @lru_cache(maxsize=4)
@@ -163,7 +164,7 @@ def weights_hardly_changed(probe: ModelProbe) -> CheckResult:
     if not (change := weight_change(probe)) > 0:
         return NOT_APPLICABLE
     start, end = replace(probe, trained=None).loss_and_accuracy(probe.x)[0], probe.loss_and_accuracy(probe.x)[0]
-    if change > MIN_WEIGHT_CHANGE or end < (1 - MIN_LOSS_DECREASE) * start:
+    if change > MIN_WEIGHT_CHANGE or start - end > MIN_LOSS_DECREASE * abs(start):
         return None
     return Finding(
         "rate-too-low",

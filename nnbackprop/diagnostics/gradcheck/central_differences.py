@@ -81,11 +81,34 @@ def derivatives(
 def partial_derivatives(
     value: Value, point: Tensors, name: str, entries: Sequence[int], tolerance: float
 ) -> Derivatives:
-    """Derivatives with respect to single entries of tensor `name`, by their flat index."""
+    """Derivatives with respect to single entries of tensor `name`, by their flat index.
+
+    Where all steps of the tensor's size met a kink, or left a domain, those of the entry's own size are
+    tried.
+    """
     directions = [np.zeros(point[name].shape) for _ in entries]
     for v, i in zip(directions, entries, strict=True):
         v.flat[i] = 1.0
-    return derivatives(value, point, name, directions, tolerance)
+    found = derivatives(value, point, name, directions, tolerance)
+    values, noise = found.values.copy(), found.noise
+    for k in np.flatnonzero(np.isnan(values)).tolist():
+        size = abs(float(point[name].flat[entries[k]]))
+        if size and (near := _near_entry(value, point, name, directions[k], size, tolerance)):
+            values[k], noise = near[0], max(noise, near[1])
+    return Derivatives(values, noise)
+
+
+def _near_entry(
+    value: Value, point: Tensors, name: str, v: np.ndarray, size: float, tolerance: float
+) -> tuple[float, float] | None:
+    """The derivative along v by steps that are shares of `size`, and its noise; None where none is exact."""
+    J0 = value(point)
+    error = max(RELATIVE_ROUNDING_ERROR * abs(J0), NOISE_DEVIATIONS * _noise(value, point, name, v, size))
+    for step in STEP_LENGTHS:
+        D, disagreement, t = _extrapolated(value, point, name, v, step * size, J0)
+        if max(disagreement, error / t) <= KINK_TOLERANCE * tolerance * abs(D):
+            return D, error / t
+    return None
 
 
 def _noise(value: Value, point: Tensors, name: str, v: np.ndarray, length: float) -> float:

@@ -23,7 +23,13 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 
-from .central_differences import Derivatives, Tensors, derivatives, partial_derivatives
+from .central_differences import (
+    RELATIVE_ROUNDING_ERROR,
+    Derivatives,
+    Tensors,
+    derivatives,
+    partial_derivatives,
+)
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
 from .mistakes.naming import name_mistakes
 from .report import Entry, Report, TensorCheck
@@ -173,15 +179,21 @@ def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> R
 
 
 def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
-    """UsageError where J moves in steps: each value is a float32, or small moves of all parameters change none."""
+    """UsageError where J moves in steps: each value is a float32, or J stands still where its slope is not 0."""
     rng = np.random.Generator(np.random.Philox(1))
+    directions = [{name: rng.standard_normal(a.shape) for name, a in point.items()} for _ in range(8)]
 
-    def value_near(size: float) -> float:
-        return function.value({name: a * (1 + size * rng.standard_normal(a.shape)) for name, a in point.items()})
+    def value_along(v: Tensors, size: float) -> float:
+        return function.value({name: a * (1 + size * v[name]) for name, a in point.items()})
 
-    J = np.array([value_near(1e-2) for _ in range(8)])
-    steps = np.array_equal(J, J.astype(np.float32)) or all(value_near(1e-10) == loss for _ in range(8))
-    if steps and len(set(J)) == len(J):  # a count of right answers repeats itself
+    def move(v: Tensors) -> float:
+        """By how much J should move at 1e-10, where a float32 does not, by its slope at 1e-4, where it does."""
+        return abs(value_along(v, 1e-4) - value_along(v, -1e-4)) / 2 * (1e-10 / 1e-4)
+
+    J = np.array([value_along(v, 1e-2) for v in directions])
+    sloped = [v for v in directions if move(v) > RELATIVE_ROUNDING_ERROR * abs(loss)]
+    still = bool(sloped) and all(value_along(v, 1e-10) == loss for v in sloped)
+    if (np.array_equal(J, J.astype(np.float32)) or still) and len(set(J)) == len(J):  # a count repeats itself
         raise UsageError(
             f"loss_fn computes in float32 somewhere: the loss moves in steps, as from {loss} to {J[0]}, and one "
             f"computed in float64 is needed. {KEEP_FLOAT64}"

@@ -35,7 +35,7 @@ def plateau(history: RunHistory) -> CheckResult:
         if chance is None
         else second_half.accuracy < chance + CHANCE_MARGIN * (1 - chance)
     )
-    if not at_chance or before - mean(after).loss >= max(MIN_LOSS_DECREASE * before, noise):
+    if not at_chance or before - mean(after).loss >= max(MIN_LOSS_DECREASE * abs(before), noise):
         return None
     evidence = (
         f"From step {curve[middle - 1].step} to {second_half.step} the loss stays at {second_half.loss:.4g} and "
@@ -61,8 +61,9 @@ def overfitting(history: RunHistory) -> CheckResult:
     if len(rows) <= OVERFITTING_EPOCHS:
         return NOT_APPLICABLE
     best, last = min(rows, key=lambda row: row["validation_loss"]), rows[-1]
-    after = [row["validation_loss"] / best["validation_loss"] for row in rows if row["step"] > best["step"]]
-    rises = len(after) >= OVERFITTING_EPOCHS and min(after[-OVERFITTING_EPOCHS:]) > MAX_VALIDATION_RISE
+    after = [row["validation_loss"] - best["validation_loss"] for row in rows if row["step"] > best["step"]]
+    allowed = (MAX_VALIDATION_RISE - 1) * abs(best["validation_loss"])  # a loss may be below 0
+    rises = len(after) >= OVERFITTING_EPOCHS and min(after[-OVERFITTING_EPOCHS:]) > allowed
     if not rises or not last["train_loss"] < best["train_loss"]:
         return None
     evidence = (

@@ -31,6 +31,9 @@ def not_finite(history: RunHistory) -> CheckResult:
         return None
     if divergence.kind == "inputs":
         cause, fix = "The data, or its scaling, holds NaN or infinity.", "Correct or remove those samples."
+    elif divergence.beyond_float16:
+        cause = "The targets or the loss are too large for float16."
+        fix = "scale the targets, or --dtype bfloat16"
     else:
         cause = "Likely the steps are too large: each overshoots further than the last, until numbers overflow."
         fix = f"{suggest_lr_flag(history)}, or --clip-norm 1"
@@ -63,7 +66,7 @@ def rate_too_high(history: RunHistory) -> CheckResult:
     else:
         start = (history.initial_stats or history.curve[0]).loss
         highest = max(history.curve, key=lambda point: point.loss)
-        if highest.loss <= LOSS_RISE * start:
+        if highest.loss - start <= (LOSS_RISE - 1) * abs(start):  # a loss may be below 0
             return None
         effect = f"the loss rises from {start:.4g} to {highest.loss:.4g} by step {highest.step}"
         measured = {"first_loss": start, "highest_loss": highest.loss, "highest_at": highest.step}
@@ -100,7 +103,7 @@ def rate_too_low(history: RunHistory) -> CheckResult:
     ratio = max(stats.largest_update.update_ratio for stats in history.stats)
     start, end = first.loss, history.stats[-1].loss
     small = 0 < ratio < LOW_UPDATE_RATIO or 0 < ratio * history.steps < LOW_TOTAL_UPDATE
-    if not small or lr * USUAL_UPDATE_RATIO / ratio > MAX_USUAL_LR or end < (1 - LOSS_FALL) * start:
+    if not small or lr * USUAL_UPDATE_RATIO / ratio > MAX_USUAL_LR or start - end > LOSS_FALL * abs(start):
         return None
     evidence = (
         f"No step measured changes the weights of a layer by more than {ratio:.1e} of their norm, where "

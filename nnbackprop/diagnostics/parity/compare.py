@@ -13,7 +13,7 @@ from backends import Backend, BackendError, BackendStatus, select, with_float64
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.difference import difference, norm
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import Activation, Layer
+from nnbackprop.nn.layers import Activation, Layer, PReLU
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_checks import check_config
@@ -147,6 +147,8 @@ def find_kinks(layers: Mapping[str, Layer], step: int, reference: StepTrace, oth
 
 def has_kink(layer: Layer) -> bool:
     """Whether a layer is an activation whose slope jumps at 0, such as ReLU."""
+    if isinstance(layer, PReLU):
+        return True
     if not isinstance(layer, Activation):
         return False
     xp = select("numpy").xp

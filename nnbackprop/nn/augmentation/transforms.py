@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from backends import Array
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers.base import use_python_numbers
 
 
 class Affine(NamedTuple):
@@ -54,6 +55,7 @@ class Transform:
     n_random: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         for strength in fields(self):
             value, (low, high) = getattr(self, strength.name), strength.metadata["range"]
             if not low <= value < high:

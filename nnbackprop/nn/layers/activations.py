@@ -68,6 +68,7 @@ class LeakyReLU(Activation):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.slope < 1:
             raise UsageError(f"LeakyReLU needs a slope of at least 0 and below 1; got {self.slope}.")
 
@@ -95,6 +96,7 @@ class ELU(Activation):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.alpha < math.inf:
             raise UsageError(f"ELU needs a finite alpha of at least 0; got {self.alpha}.")
 
@@ -219,6 +221,8 @@ def silu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float) -> Array:
 
 
 SQRT_2_OVER_PI, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+GELU_END = 16.0
+"""From here on, on either side of 0, s is 1 or 0 in every dtype."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,7 @@ class GELU(Activation):
     def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
         """dx = (s + x s (1 - s) 2c (1 + 3a x^2)) dy (derivation, D63)."""
         x, s = cache
-        return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * SQRT_2_OVER_PI, 6 * GELU_CUBIC * SQRT_2_OVER_PI)
+        return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * SQRT_2_OVER_PI, 6 * GELU_CUBIC * SQRT_2_OVER_PI, GELU_END)
 
 
 def gelu(xp: Any, x: Array, c: float, a: float, half: float) -> tuple[Array, Array]:
@@ -248,9 +252,10 @@ def gelu(xp: Any, x: Array, c: float, a: float, half: float) -> tuple[Array, Arr
     return x * s, s
 
 
-def gelu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float, b: float, d: float) -> Array:
+def gelu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float, b: float, d: float, end: float) -> Array:
     """(s + x s (1 - s) (b + d x^2)) dy: an elementwise kernel."""
-    return (s + x * s * (one - s) * (b + d * x * x)) * dy
+    size = xp.minimum(xp.abs(x), end)  # beyond it s (1 - s) is 0, and times an infinite x^2 would be NaN
+    return (s + x * s * (one - s) * (b + d * size * size)) * dy
 
 
 def softmax(xp: Any, x: Array) -> Array:

@@ -64,6 +64,9 @@ class Activation(ABC):
     number alone, x may have any shape.
     """
 
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
         return {}, in_shape
@@ -79,6 +82,16 @@ class Activation(ABC):
     def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dx by `vjp`; no gradients."""
         return (self.vjp(xp, cache, dy) if need_dx else None), {}
+
+
+def use_python_numbers(hyperparameters: object) -> None:
+    """Put Python's numbers in the place of NumPy's, and of 0-d arrays, among the fields of a new dataclass.
+
+    Times a float32 array, a Python float gives float32, and one of NumPy float64.
+    """
+    for name, value in vars(hyperparameters).items():
+        if getattr(value, "shape", None) == () and hasattr(value, "item"):
+            object.__setattr__(hyperparameters, name, value.item())
 
 
 def vector_length(in_shape: Shape, layer: str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from backends import Array, Formula, device_of
 from nnbackprop.errors import ShapeError, UsageError
-from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
+from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros, for_kernel
 from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
@@ -31,7 +32,7 @@ class Conv2D:
     zeros between its numbers and zeros around, by the kernel turned by 180 degrees, W[i, j]^T.
     (LeCun et al., Backpropagation applied to handwritten zip code recognition, Neural Computation 1989; as one
     product: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing,
-    2006.) The fan-in of He's weights is kh kw in.
+    2006.) The fan-in of its weights is kh kw in, for He's variance, and the fan-out kh kw filters, for Glorot's.
 
     >>> layer, xp = nb.Conv2D(1, kernel_size=2), nb.select("numpy").xp
     >>> params = {"W": np.ones((4, 1)), "b": np.zeros(1)}
@@ -81,7 +82,8 @@ class Conv2D:
     @cached_property
     def _dense(self) -> Dense:
         """The layer's product: a Dense layer whose samples are windows."""
-        return Dense(self.filters, self.weight_init, self.bias, self.bias_init)
+        weight_init = for_kernel(self.weight_init, math.prod(self._size))
+        return Dense(self.filters, weight_init, self.bias, self.bias_init)
 
     def _padding(self, in_shape: Shape) -> tuple[Pair, Pair]:
         """Lines of zeros before and after the rows, and the columns."""

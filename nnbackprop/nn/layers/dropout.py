@@ -9,7 +9,7 @@ from backends import Array
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey, quantize_rate
 
-from .base import Backward, LayerParams, Shape
+from .base import Backward, LayerParams, Shape, use_python_numbers
 from .windows import image_shape
 
 
@@ -28,6 +28,7 @@ class Dropout:
     rate: float
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         quantize_rate(self.rate)  # checks the rate
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:

@@ -10,7 +10,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import InitRng, Ones, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, Cache, LayerParams, Shape, vector_length
+from .base import Backward, Cache, LayerParams, Shape, use_python_numbers, vector_length
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class BatchNorm:
     full_precision: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         _check_eps(self.eps)
         if not 0 < self.momentum <= 1:
             raise UsageError(
@@ -128,6 +129,7 @@ class LayerNorm:
     full_precision: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         _check_eps(self.eps)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:

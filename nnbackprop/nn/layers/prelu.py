@@ -11,7 +11,7 @@ from nnbackprop.nn.initializers import InitRng, constant
 from nnbackprop.nn.rng import RngKey
 
 from .activations import positive
-from .base import Backward, LayerParams, Shape
+from .base import Backward, LayerParams, Shape, use_python_numbers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class PReLU:
     shared: bool = False
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         if not 0 <= self.slope < 1:
             raise UsageError(f"PReLU begins with a slope of at least 0 and below 1; got {self.slope!r}.")
 

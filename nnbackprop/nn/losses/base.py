@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from backends import Array, device_of
 from nnbackprop.errors import DataError, ShapeError, UsageError
+from nnbackprop.nn.layers.base import use_python_numbers
 
 
 class Loss(ABC):
@@ -24,6 +25,9 @@ class Loss(ABC):
 
     link: ClassVar[Literal["identity", "log"]] = "identity"
     """With "log" outputs are the logarithms of what is predicted: no target may be negative."""
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
 
     @property
     def threshold(self) -> float:

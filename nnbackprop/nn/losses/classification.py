@@ -31,6 +31,7 @@ class SoftmaxCrossEntropy(Loss):
     gives_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_smoothing(self.label_smoothing)
 
     @property
@@ -89,7 +90,8 @@ def cross_entropy(
     """
     q = xp.astype(label == column, z.dtype) * (on_value - off_value) + off_value
     known = xp.logical_and(label >= 0, label < classes)
-    return xp.where(known, q * (xp.log(total) - z) * weight, nan), (e / total - q) * weight
+    surprise = xp.where(q > 0, xp.log(total) - z, q)  # 0 where q is: z may be -inf there
+    return xp.where(known, q * surprise * weight, nan), (e / total - q) * weight
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class SigmoidBinaryCrossEntropy(Loss):
     gives_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_smoothing(self.label_smoothing)
         check_off_on(self.off_value, self.on_value, 0, 1)
 

@@ -27,6 +27,7 @@ class MeanSquaredError(Loss):
     on_value: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reduction not in ("mean", "half-sum"):
             raise UsageError(f"MeanSquaredError reduces by 'mean' or 'half-sum', not by {self.reduction!r}.")
         check_off_on(self.off_value, self.on_value, -math.inf, math.inf)
@@ -82,6 +83,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.delta < math.inf:
             raise UsageError(f"The delta of a Huber loss is a finite number above 0; got {self.delta}.")
 
@@ -152,6 +154,7 @@ class Pinball(Loss):
     quantile: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.quantile < 1:
             raise UsageError(f"A quantile lies between 0 and 1, both excluded; got {self.quantile}.")
 
