@@ -69,7 +69,7 @@ def evaluate(
     An ONNX file is run by onnxruntime, on the data that --data names; it has no loss.
     """
     if run.endswith(".onnx"):
-        return _evaluate_onnx(Path(run), data, top_k, options)
+        return _evaluate_onnx(Path(run), data, top_k, augment, options)
     from nnbackprop.nn.metrics import accuracy
     from nnbackprop.report.evaluation import evaluation_report
 
@@ -93,17 +93,24 @@ def _print_scores(dataset: Dataset, values: Mapping[str, float], report: Rendera
     out.print(report)
 
 
-def _evaluate_onnx(path: Path, data: str | None, top_k: int | None, options: RunOptions) -> int:
+def _evaluate_onnx(
+    path: Path, data: str | None, top_k: int | None, augment: int | None, options: RunOptions
+) -> int:
     """The metrics of an ONNX file, by onnxruntime."""
     from nnbackprop.errors import UsageError
     from nnbackprop.export.onnx_model import OnnxModel
     from nnbackprop.report.evaluation import check_top_k, prediction_report
 
-    if options.backend not in ("auto", os.environ.get("NNBACKPROP_BACKEND")):
-        raise UsageError(
-            f"--backend {options.backend} was asked for, and an ONNX file is run by onnxruntime: leave it out, or "
-            "name the run in the file's place."
-        )
+    for flag, value, default in (
+        ("--backend", options.backend, ("auto", os.environ.get("NNBACKPROP_BACKEND"))),
+        ("--device", options.device, (None, os.environ.get("NNBACKPROP_DEVICE"))),
+        ("--augment", augment, (None,)),
+    ):
+        if value not in default:
+            raise UsageError(
+                f"{flag} {value} was asked for, and an ONNX file is run by onnxruntime: leave it out, or name the "
+                "run in the file's place."
+            )
     if data is None:
         raise UsageError(f"{path} does not know its data: name some, as in --data mnist.")
     model = OnnxModel.open(path)

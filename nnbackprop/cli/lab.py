@@ -11,12 +11,14 @@ from rich.markup import escape
 from .flags import RunsDir, err, out
 from .train import message_printer
 
+DEFAULT_PORT = 8600
+
 
 def lab(
     run: Annotated[str | None, Parameter(help="A run to open: its folder, its name, or `last`.")] = None,
     /,
     *,
-    port: Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.")] = 8600,
+    port: Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
     browser: Annotated[bool, Parameter(help="Whether to open the page in the browser.")] = True,
     host: Annotated[
         str | None, Parameter(help="Address to listen on, if not this machine's own alone; needs --token.")
@@ -32,8 +34,14 @@ def lab(
 ) -> int:
     """Open a local page that trains networks, draws digits, and steps through backpropagation number by number."""
     if export is not None:
+        from nnbackprop.errors import UsageError
         from nnbackprop.lab.export import export as export_page
 
+        for flag, given in (("--port", port != DEFAULT_PORT), ("--host", host), ("--token", token)):
+            if given:
+                raise UsageError(
+                    f"{flag} is for a server, and the page of --export needs none: leave one of them out."
+                )
         export_page(runs_dir, run, export, message_printer(err))
         out.print(f"Wrote {escape(str(export / 'index.html'))}", soft_wrap=True)
         return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import AsJson, RunsDir, err, print_result
+from .flags import AsJson, RunsDir, err, out, print_result
 
 
 def runs(
@@ -23,7 +23,13 @@ def runs(
     from nnbackprop.report.runs import runs_table
     from nnbackprop.runs.run_table import list_runs
 
-    print_result(list_runs(runs_dir, tags), runs_table, as_json)
+    found = list_runs(runs_dir, tags)
+    if tags and not (as_json or found.runs) and list_runs(runs_dir).runs:
+        out.print(
+            f"No run in {escape(str(runs_dir))} has all of the tags {escape(', '.join(tags))}.", soft_wrap=True
+        )
+    else:
+        print_result(found, runs_table, as_json)
     return 0
 
 

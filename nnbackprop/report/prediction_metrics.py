@@ -125,5 +125,5 @@ def number_scores(targets: np.ndarray, predicted: np.ndarray, weights: np.ndarra
     t, e = targets.astype(np.float64), predicted - targets.astype(np.float64)
     mse, mae = np.average(e * e, axis=0, weights=weights), np.average(np.abs(e), axis=0, weights=weights)
     spread = np.average((t - np.average(t, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
-    r2 = 1 - np.divide(mse, spread, out=np.full_like(mse, np.nan), where=spread > 0)
+    r2 = 1 - np.divide(mse, spread, out=np.full_like(mse, np.nan), where=np.ptp(t, axis=0) > 0)
     return NumberScores(np.sqrt(mse), mae, r2)

@@ -56,6 +56,9 @@ def test_tags_select_runs_and_change_on_resume(capsys: pytest.CaptureFixture[str
     train("b", "--tags", "two")
     for tags, names in ((["two"], ["a", "b"]), (["two", "one"], ["a"])):
         assert [r["name"] for r in as_json(capsys, "runs", "--tags", *tags)["runs"]] == names
+    capsys.readouterr()
+    assert run("runs", "--tags", "two", "four") == 0
+    assert "No run in runs has all of the tags two, four." in said(capsys)
     assert run("train", "--resume", "b", "--epochs", "4", "--progress", "off", "--tags", "three") == 0
     assert [r["name"] for r in as_json(capsys, "runs", "--tags", "three")["runs"]] == ["b"]
 

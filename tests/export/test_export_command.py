@@ -117,6 +117,8 @@ def test_data_of_another_range_or_shape_and_files_that_are_no_models_are_refused
         (["model.onnx", "--data", "two.npz"], 3, "has samples of shape (3,) and model.onnx takes (4,)"),
         (["model.onnx"], 2, "does not know its data"),
         (["model.onnx", "--data", "bytes.npz", "--backend", "torch"], 2, "run by onnxruntime"),
+        (["model.onnx", "--data", "bytes.npz", "--device", "cuda"], 2, "--device cuda was asked for"),
+        (["model.onnx", "--data", "bytes.npz", "--augment", "5"], 2, "--augment 5 was asked for"),
         (["text.onnx", "--data", "bytes.npz"], 3, "text.onnx cannot be used"),
         (["nowhere.onnx", "--data", "bytes.npz"], 3, "nowhere.onnx cannot be read"),
     ):

@@ -80,6 +80,15 @@ def test_a_folder_that_holds_something_is_left_as_it_is(capsys: pytest.CaptureFi
     assert not list(Path().glob("tmp*"))
 
 
+@pytest.mark.parametrize("words", [("--port", "1"), ("--host", "0.0.0.0"), ("--token", "a")])
+def test_flags_of_a_server_are_refused_beside_export(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("lab", "--export", "page", *words) == 2
+    assert f"{words[0]} is for a server" in said(capsys)
+    assert not Path("page").exists()
+
+
 def test_a_layer_that_the_page_cannot_compute_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     layers = ["conv 2 3x3 stride=3", "residual(conv 2 3x3 padding=same)", "relu", "flatten", "dense"]
     train_digits("unit", layers=layers, epochs=1)
