@@ -90,6 +90,8 @@ def test_without_a_network_the_page_says_so_and_asks_for_no_answer(empty_lab: An
     assert page.is_visible("[data-do=train-now]")
     assert "predict" not in asked
     assert "network" in asked
+    with page.expect_request("**/api/network"):  # without another stroke: one may be in training
+        pass
 
 
 def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:

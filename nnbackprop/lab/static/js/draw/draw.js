@@ -15,6 +15,7 @@ const LOOK_EVERY = 1000; // ms between two looks for a network where there is no
 export function drawTab(panel, tabs) {
   let [pad, answer, drawings, asking, again, model, waiting] = [null, null, null, false, false, null, false];
   let [network, lookAgain, labelled] = [null, 0, false]; // whether there is one, null until that is known; whether a label was chosen
+  let retry = 0; // the timer that asks again, without a stroke, while there is no network
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -69,6 +70,8 @@ export function drawTab(panel, tabs) {
     asking = false;
     if (pad.empty()) answer = null; // the drawing was cleared meanwhile
     show();
+    clearTimeout(retry);
+    if (!network && !isStatic && !pad.empty()) retry = setTimeout(() => panel.hidden || ask(), LOOK_EVERY);
     const stale = answer && request().explain !== answer.gradient?.class; // the first answer tells which class to explain
     if (again || stale) {
       again = false;
