@@ -19,9 +19,7 @@ ENVIRONMENT_VARIABLE = "NNBACKPROP_MAX_BYTES"
 DEFAULT_MAX_BYTES = 4 * 2**30
 SAMPLE_BYTES = 64  # of a sample besides its inputs: its label, its class, its place in a permutation
 MAX_LABEL_LENGTH = 128  # characters: an array of text is as wide as its longest element
-JSON_GROWTH = (
-    16  # bytes reserved for a byte of JSON; it may take four times that: `{"":` is a dict of 200 and more
-)
+JSON_GROWTH = 16  # bytes reserved for one of JSON, which may take four times that: `{"":` is a dict of over 200
 DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is false
 
 

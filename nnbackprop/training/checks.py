@@ -15,11 +15,10 @@ from nnbackprop.data.limits import format_names
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import Params, Shape
 from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
@@ -156,14 +155,14 @@ def check_datasets(parts: Mapping[str, Any]) -> None:
             )
 
 
-def check_batches(layers: Sequence[LayerSummary], n_samples: int, batch_size: int) -> None:
+def check_batches(network: Sequential, sample_shape: Shape, n_samples: int, batch_size: int) -> None:
     """UsageError where batches leave a single sample of which a layer cannot take statistics.
 
     Of an image it can: each pixel is a value of its channel.
     """
     if n_samples % batch_size != 1 and batch_size != 1:
         return
-    for place in layers:
+    for place in network.summary(sample_shape):
         if getattr(place.layer, "buffers", ()) and math.prod(place.in_shape[:-1]) == 1:
             raise UsageError(
                 f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, of which "
