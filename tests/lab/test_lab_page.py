@@ -27,6 +27,7 @@ SAYS = """async (model) => {
     const {says} = await import('/static/js/draw/answer.js');
     const answer = {classes: ['0', '1'], predicted: 1, probabilities: [0.2, 0.8], model};
     says(document.querySelector('#draw'), answer, '');
+    return document.querySelector('#draw .model').textContent;  // at once: the page asks for answers of its own
 }"""
 TABS = ("train", "draw", "step", "look", "share")
 
@@ -126,10 +127,8 @@ def test_settings_that_are_not_the_recipes_are_named_under_its_text(window: Any)
 
 def test_the_answer_of_a_network_in_training_says_after_which_step(window: Any) -> None:
     page = window.open("draw")
-    said = []
-    for step in (None, 1200):
-        page.evaluate(SAYS, {"run": "mnist", "title": "784-64-10", "step": step})
-        said.append(page.text_content("#draw .model"))
+    network = {"run": "mnist", "title": "784-64-10"}
+    said = [page.evaluate(SAYS, network | {"step": step}) for step in (None, 1200)]
     assert said == [
         "784-64-10, run mnist",
         "784-64-10, run mnist, in training: its weights after step 1\u2009200",
