@@ -75,7 +75,8 @@ class MixedPrecision(Sequential):
         return MixedPrecisionTrace(**vars(trace))
 
     def _unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
-        return tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / LOSS_SCALES[self.dtype]), tree)
+        wide, s = tree_map(lambda g: xp.astype(g, dy.dtype), tree), LOSS_SCALES[self.dtype]
+        return wide if s == 1 else tree_map(lambda g: g * (1 / s), wide)
 
     def _cast(self, xp: Any, array: Array) -> Array:
         return xp.astype(array, getattr(xp, self.dtype))
