@@ -190,13 +190,14 @@ def table(found: dict[str, Any]) -> str:
     """Both tables, with the command, the date and the machine."""
     costs = _costs(found)
     lines = [
-        "| training | seconds | CPU seconds | lost in the run | by server and page |",
-        "|---|---|---|---|---|",
+        "| training | seconds | CPU seconds | lost | in the run | by server and page |",
+        "|---|---|---|---|---|---|",
     ]
     for way, every in costs.items():
         seconds, cpu = (spread([getattr(c, n) for c in every], "{:.1f}".format) for n in ("seconds", "cpu"))
-        parts = [spread(losses(costs, way, part), "{:.1%}".format) for part in ("trainer", "others")]
-        lines.append(f"| {way} | {seconds} | {cpu} | {' | '.join(parts if way != PLAIN else ['', ''])} |")
+        parts = (losses(costs, way, part) for part in ("trainer", "others"))
+        lost = [spread(shares, "{:.1%}".format) for shares in (_lost(costs, way), *parts)]
+        lines.append(f"| {way} | {seconds} | {cpu} | {' | '.join(lost if way != PLAIN else [''] * 3)} |")
     lines += ["", "| while the lab trains | median | 95% within | the first |", "|---|---|---|---|"]
     for name, (first, *times) in found["answers"].items():
         most = quantiles(times, n=20)[-1]
