@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from nnbackprop.errors import DataError, LabelError, UsageError
 
+from .column_types import is_date
 from .limits import format_names
 from .raw import MAX_WHOLE_CLASSES, Task, square_image_shape
-from .table import DataOptions, Table, is_date, missing_columns
+from .table import DataOptions, Table, missing_columns
 
 if TYPE_CHECKING:
     import polars

@@ -11,8 +11,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from .column_roles import ColumnRoles
+from .column_types import is_date, kind_of
 from .limits import format_names
-from .table import is_date, kind_of
 from .tabular import TableSplits
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import numpy as np
 from nnbackprop.errors import DataError, InputError
 
 from .column_roles import ColumnRoles, image_shape
+from .column_types import as_text, is_date
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .raw import Task
-from .table import Table, are_bytes, as_text, is_date, missing_columns
+from .table import Table, are_bytes, missing_columns
 
 if TYPE_CHECKING:
     import polars

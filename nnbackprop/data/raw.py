@@ -13,9 +13,9 @@ import numpy as np
 
 from nnbackprop.errors import DataError, InputError, LabelError, OneHotError
 
+from .column_types import MISSING
 from .limits import MAX_LABEL_LENGTH
 from .mapped import MappedArray, Samples, blocks
-from .table import MISSING
 
 Task = Literal["classification", "regression", "multilabel"]
 """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""

@@ -14,19 +14,12 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
+from .column_types import normalized
 from .limits import format_names
 
 if TYPE_CHECKING:
     import polars
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "?")
-"""Cells that stand for a missing value, as pandas reads them, and the `?` of the UCI repository."""
-
-MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip and no category
-DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
-DECIMAL_COMMA = r"^[-+]?\d+,\d+([eE][-+]?\d+)?$"
-DECIMAL_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?$"
-THOUSANDS = r"^[-+]?[1-9]\d{0,2},\d{3}$"  # what 1,234 may be, and 0,234 and 3,5 are not
 MAX_NAME_LENGTH = 1000  # characters of a column's name
 NO_VALUES = (list, tuple, dict, set, bytes, np.ndarray)  # what no cell of a table can be
 
@@ -209,37 +202,6 @@ def _written(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
-    """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
-    import polars
-
-    column, kind = column.alias(""), column.dtype
-    if kind.is_numeric():
-        return as_bytes(column.cast(polars.Float64).fill_nan(None))
-    if kind in (polars.Categorical, polars.Enum, polars.String):
-        return column.cast(polars.String).replace(dict.fromkeys(MISSING, None))
-    if kind in (polars.Boolean, polars.Date, polars.Datetime):
-        return column
-    if kind == polars.Null:
-        return column.cast(polars.Float64)
-    raise DataError(
-        f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
-        f"out with drop=[{name!r}], or put what it holds in columns of their own."
-    )
-
-
-def as_bytes(column: polars.Series) -> polars.Series:
-    """A column of numbers as UInt8 where all are whole, in 0..255 and there."""
-    import polars
-
-    if column.dtype == polars.UInt8 or column.null_count() or not len(column):
-        return column
-    low, high = column.min(), column.max()
-    if not (low >= 0 and high <= 255 and (column == column.floor()).all()):  # type: ignore[operator]
-        return column
-    return column.cast(polars.UInt8)
-
-
 def column_names(names: Sequence[str], source: str) -> list[str]:
     """Distinct, printable names: those that are empty are column_N, and the second `a` is a_2."""
     found: dict[str, None] = {}
@@ -255,81 +217,6 @@ def column_names(names: Sequence[str], source: str) -> list[str]:
             unique, number = f"{first}_{number}", number + 1
         found[unique] = None
     return list(found)
-
-
-def stripped(column: polars.Series) -> polars.Series:
-    """A column of text without spaces around its cells, and null where a value is missing."""
-    text = column.str.strip_chars()
-    return text.set(text.is_in(MISSING), None) if text.is_in(MISSING).any() else text
-
-
-def as_text(column: polars.Series, known: Iterable[str | None]) -> polars.Series:
-    """A column of any kind as the text of a file: 3.0 is `3`, and truth values are in the case of `known` text."""
-    import polars
-
-    text = column.cast(polars.String)
-    if column.dtype == polars.Boolean:
-        return text.replace({name.lower(): name for name in known if name is not None})
-    return text.str.strip_suffix(".0") if column.dtype.is_float() else text
-
-
-def typed(column: polars.Series, decimal: Literal[".", ","] | None = None) -> tuple[polars.Series, int | None]:
-    """A column of text as what it holds: numbers, truth values, dates, or text; null where a value is missing.
-
-    Without `decimal` the column itself tells whether it has decimal commas. The second value is the first row that
-    is no number in a column of numbers, which is a slip.
-    """
-    text = stripped(column)
-    there = len(text) - text.null_count()
-    values = _numbers(text, decimal == ",")
-    if decimal is None and values.null_count() > text.null_count() and _has_decimal_comma(text):
-        values = _numbers(text, decimal_comma=True)
-    parsed = len(values) - values.null_count()
-    if parsed == there:
-        return as_bytes(values), None
-    if parsed >= MOSTLY * there:
-        return values, int((values.is_null() & text.is_not_null()).arg_true()[0])
-    lower = text.str.to_lowercase()
-    if lower.drop_nulls().is_in(["true", "false"]).all():
-        return lower == "true", None
-    return text, None
-
-
-def _numbers(text: polars.Series, decimal_comma: bool) -> polars.Series:
-    import polars
-
-    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
-    return dotted.cast(polars.Float64, strict=False).fill_nan(None)
-
-
-def _has_decimal_comma(text: polars.Series) -> bool:
-    """Whether a column has decimal commas and no points; those of 1,234 alone may separate thousands."""
-    with_comma = text.filter(text.str.contains(DECIMAL_COMMA))
-    return bool(
-        len(with_comma)
-        and not with_comma.str.contains(THOUSANDS).all()
-        and not text.str.contains(DECIMAL_POINT).any()
-    )
-
-
-def is_date(column: polars.Series) -> bool:
-    """Whether a column holds dates, as such or as text that is written like them throughout."""
-    import polars
-
-    if column.dtype != polars.String:
-        return column.dtype in (polars.Date, polars.Datetime)
-    there = column.drop_nulls()
-    return bool(len(there) and there.str.contains(DATE).all())
-
-
-def kind_of(column: polars.Series) -> str:
-    """The kind of a column for people: byte, number, boolean, date or text."""
-    import polars
-
-    if is_date(column):
-        return "date"
-    kinds: dict[Any, str] = {polars.UInt8: "byte", polars.Float64: "number", polars.Boolean: "boolean"}
-    return kinds.get(column.dtype, "text")
 
 
 def missing_columns(names: Sequence[str], table: Table, where: str) -> DataError:

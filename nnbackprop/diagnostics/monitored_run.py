@@ -18,16 +18,14 @@ from .nan_tracing import trace_nan
 class MonitoredRun:
     """Fits a run, and writes its diagnosis to doctor.json.
 
-    `diagnosis` is None where the run was not monitored and did not end by a divergence. `max_time_share`
-    of the time is what the monitor may take.
+    `diagnosis` is None where the run was not monitored and did not end by a divergence; without --doctor it is
+    of the last divergence. `max_time_share` of the time is what the monitor may take.
     """
 
     def __init__(self, run: Run, max_time_share: float = MAX_TIME_SHARE) -> None:
         self.run = run
         self.monitor = Monitor(max_time_share) if run.config.doctor else None
-        self._reported_monitor = (
-            self.monitor or Monitor()
-        )  # whose diagnosis is written; without --doctor, one of the last divergence
+        self._reported_monitor = self.monitor or Monitor()  # whose diagnosis is written
         self.diagnosis: Diagnosis | None = None
 
     def fit(self, callbacks: Sequence[Callback], on_message: OnMessage) -> dict[str, Any] | None:

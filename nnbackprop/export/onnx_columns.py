@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from backends import Array
+from nnbackprop.data.column_types import as_text
 from nnbackprop.data.preprocessing import Preprocessing
-from nnbackprop.data.table import Table, as_text
+from nnbackprop.data.table import Table
 
 from .onnx_graph import OnnxGraph
 

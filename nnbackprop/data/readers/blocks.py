@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnbackprop._files import open_data, size_of
+from nnbackprop.data.column_types import normalized
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import DataOptions, Table, column_names, frame_of, normalized
+from nnbackprop.data.table import DataOptions, Table, column_names, frame_of
 from nnbackprop.errors import DataError
 
 from . import csv

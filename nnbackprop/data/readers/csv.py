@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnbackprop._files import open_data, open_file
+from nnbackprop.data.column_types import as_bytes, stripped, typed
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import DataOptions, Table, as_bytes, frame_of, stripped, typed
+from nnbackprop.data.table import DataOptions, Table, frame_of
 from nnbackprop.errors import DataError, InputError
 
 from .csv_dialect import Dialect, detect, encoding_of

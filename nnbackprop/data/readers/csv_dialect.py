@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from nnbackprop.data.column_roles import TARGET_NAMES
-from nnbackprop.data.table import DECIMAL_COMMA, DECIMAL_POINT, MISSING, DataOptions, column_names
+from nnbackprop.data.column_types import DECIMAL_COMMA, DECIMAL_POINT, MISSING
+from nnbackprop.data.table import DataOptions, column_names
 from nnbackprop.errors import DataError, UsageError
 
 SAMPLE_LINES = 100

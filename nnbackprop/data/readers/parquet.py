@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
+from nnbackprop.data.column_types import normalized
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import Table, column_names, frame_of, normalized
+from nnbackprop.data.table import Table, column_names, frame_of
 from nnbackprop.errors import DataError
 
 from .csv_dialect import MAX_COLUMNS
