@@ -121,6 +121,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(("mode", "word"), [("plain", b"epoch      1"), ("rich", b"samples/s")])
 def test_a_closed_terminal_ends_the_run_as_sighup_does(mode: str, word: bytes, reference: Path) -> None:
     """What is printed after the terminal is gone would be an error of its own, and the status not 129."""
@@ -147,6 +148,7 @@ def test_a_closed_terminal_ends_the_run_as_sighup_does(mode: str, word: bytes, r
     assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, epoch))
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
     """`nnbackprop train | head -1`: saved, no traceback, and resumed to the end of an undisturbed run."""
     command = [sys.executable, "-c", "from nnbackprop.cli import main; main()", "train"]
