@@ -453,21 +453,20 @@ def test_the_time_a_process_may_take_is_a_number_of_seconds(text: str, monkeypat
 
 
 def test_a_lost_process_is_explained_by_what_was_saved(tmp_path: Path) -> None:
-    record = tmp_path / "run"
     killed, failed = launch.Launched(137, 9), launch.Launched(1)
-    told = launch._what_happened(killed, "train", record, 2, 0)
+    told = launch._what_happened(killed, "train", [], 2, 0)
     assert told == (
         "error: One of the 2 processes was killed by signal 9 (SIGKILL), as the system does where memory runs "
         "out, and the others were stopped. Nothing was saved before."
     )
-    assert launch._what_happened(failed, "search", record, 2, 0).endswith(
-        "The same command goes on with the search."
-    )
+    assert launch._what_happened(failed, "search", [], 2, 0).endswith("The same command goes on with the search.")
     assert "started again from the beginning; after this, 2 times" in launch._what_happened(
-        failed, "train", record, 2, 3
+        failed, "train", [], 2, 3
     )
+    record = tmp_path / "run"
     record.write_text(str(tmp_path), encoding="utf-8")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.safetensors").touch()
-    assert "from the last checkpoint" in launch._what_happened(failed, "train", record, 2, 3)
-    assert f"--resume {tmp_path} --processes 2" in launch._what_happened(failed, "train", record, 2, 0)
+    go_on = launch._words_to_go_on(record, {})
+    assert "from the last checkpoint" in launch._what_happened(failed, "train", go_on, 2, 3)
+    assert f"--resume {tmp_path} --processes 2" in launch._what_happened(failed, "train", go_on, 2, 0)

@@ -423,6 +423,9 @@ def test_the_schedule_spans_the_run() -> None:
         ],
         ["--weight-decay", "0.5"],
         ["--penalize-biases"],
+        ["--channels", "rgb"],
+        ["--encoding", "latin-1"],
+        ["--decimal", ","],
     ],
 )
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
