@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -150,6 +151,22 @@ def test_a_finished_run_goes_on_for_more_epochs(client: Client) -> None:
     assert client.wait("finished")["epoch"] == EPOCHS + 5
 
 
+def test_a_run_of_the_disk_that_goes_on_keeps_its_curves_and_findings(tmp_path: Path) -> None:
+    ordinary_run(tmp_path)
+    found = {"findings": [{"id": "overfitting", "level": "note"}]}
+    (tmp_path / "plain" / "weight-height" / "doctor.json").write_text(json.dumps(found), encoding="utf-8")
+    with serving(tmp_path / "plain", run="last") as (server, client):
+        assert client.history()["state"]["steps_per_epoch"] == 4
+        server.lab.session.history.add("message", {"text": "said before"})
+        client.post("/api/control", action="resume", epochs=EPOCHS + 1)
+        client.post("/api/control", action="step")
+        client.wait("paused")
+        history = client.history()
+        assert [row["epoch"] for row in history["epochs"]] == [*range(1, EPOCHS + 1)]
+        assert history["findings"] == found["findings"]
+        assert {"text": "said before"} in history["messages"]
+
+
 def test_a_page_that_opens_late_and_another_one_see_the_same(client: Client) -> None:
     client.post("/api/train", **LONG)
     client.wait("running")
@@ -238,6 +255,21 @@ def test_a_run_of_another_process_is_followed_to_its_end_and_not_steered(tmp_pat
             other.fit()
         wait_until(lambda: client.history()["state"]["status"] == "finished")
         assert [row["epoch"] for row in client.history()["epochs"]] == [*range(1, 21)]
+
+
+def test_a_run_of_another_process_whose_folder_is_deleted_is_followed_no_longer(tmp_path: Path) -> None:
+    config = resolve("weight-height", {"epochs": 20, "runs_dir": str(tmp_path / "runs")})
+    with serving(tmp_path / "runs") as (server, client):
+        with start(config) as other:
+            other._write_start()
+            server.lab.session.show("weight-height")
+            assert client.history()["state"]["elsewhere"]
+            (tmp_path / "runs" / "weight-height").rename(tmp_path / "moved")
+            wait_until(lambda: client.history()["state"]["status"] == "stopped")
+            assert not client.history()["state"]["elsewhere"]
+            (tmp_path / "moved").rename(tmp_path / "runs" / "weight-height")
+        client.post("/api/control", action="reset")
+        assert client.history()["state"]["status"] == "idle"
 
 
 def test_a_run_that_exists_is_shown_with_its_curves(tmp_path: Path) -> None:
