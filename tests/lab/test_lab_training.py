@@ -16,6 +16,8 @@ import pytest
 
 from nnbackprop.diagnostics.replay import replay
 from nnbackprop.errors import UsageError
+from nnbackprop.lab.trainer_process import TrainerProcess
+from nnbackprop.lab.worker import Job
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.run_dir import RunDir
@@ -232,6 +234,21 @@ def test_a_trainer_that_is_killed_is_reported_and_its_run_goes_on(tmp_path: Path
         assert "SIGKILL" in client.wait("failed")["error"]
         client.post("/api/control", action="resume")
         assert client.wait("running")["run"] == run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows blocks no signal")
+def test_an_interrupt_while_the_trainer_starts_is_left_to_the_server(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in a terminal goes to the server and the trainer alike; the former tells the latter to stop."""
+    process = TrainerProcess(Job(config=resolve("weight-height", {"runs_dir": str(tmp_path), "progress": "off"})))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.send("mode", "stop")
+    ends = [data for kind, data in process.messages() if kind == "end"]
+    assert [end["state"]["status"] for end in ends] == ["idle"]  # it made no step, and left nothing
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_the_end_of_the_server_saves_the_run(tmp_path: Path) -> None:
