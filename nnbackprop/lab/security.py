@@ -51,8 +51,7 @@ class Guard:
     """ASGI middleware: lets through what is allowed, and adds the headers that keep a browser strict.
 
     `host` is None on the loopback interface; else what was bound: the machine may then be asked for by that name,
-    by the name it calls itself, and by any number. Rebinding needs a name that another site's owner has in the DNS.
-    `address` is where the page is.
+    by the name it calls itself, and by any number: rebinding needs a name of the DNS. `address` is the page's.
     """
 
     def __init__(self, app: App, token: str, port: int, address: str, host: str | None = None) -> None:

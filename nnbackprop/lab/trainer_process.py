@@ -63,7 +63,7 @@ class TrainerProcess:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """A process started within it never meets a Ctrl-C, which a terminal sends to all: the server tells it to stop.
+    """A process started within it meets no Ctrl-C, which a terminal sends to all: the server tells it to stop.
 
     Not so on Windows, where no signal can be blocked.
     """

@@ -262,7 +262,7 @@ def test_on_all_interfaces_a_host_is_an_address_or_the_name_of_this_machine(tmp_
 
 
 def test_on_all_interfaces_the_link_has_an_address_that_can_be_opened(tmp_path: Path) -> None:
-    with serving(tmp_path, host="0.0.0.0", token=TOKEN) as (server, client):
+    with serving(tmp_path, host="0.0.0.0", token=TOKEN) as (_, client):
         name, _, port = client.host.partition(":")
         assert not ipaddress.ip_address(name).is_unspecified
         with contextlib.closing(http.client.HTTPConnection(name, int(port), timeout=60)) as connection:
