@@ -90,8 +90,8 @@ def network(trained: TrainedModel) -> dict[str, Any]:
     if not (digits and isinstance(objective.loss, SoftmaxCrossEntropy)):
         raise UsageError(
             f"The page prepares drawings as MNIST's digits of {SIDE} x {SIDE} pixels, white on black, and takes "
-            f"the softmax of the outputs. {trained.run_dir.path} was trained on {trained.source}, which are no such "
-            "digits, or with another loss than softmax-cross-entropy: train the recipe mnist."
+            f"the softmax of the outputs. {trained.run_dir.path} was trained on {trained.source}, which are no "
+            "such digits, or with another loss than softmax-cross-entropy: train the recipe mnist."
         )
     layers = exported_layers(trained)
     white = 1.0 if trained.max_input > 2 else 1 / 255  # the value of a pixel 1 in the data
