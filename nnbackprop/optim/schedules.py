@@ -173,7 +173,13 @@ def parse_schedule(text: str, lr: float, total_steps: int, steps_per_epoch: int)
         return warmup
     if not isinstance(warmup, Warmup):
         raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {text!r}.")
-    return replace(warmup, after=parse_schedule(rest, lr, total_steps - warmup.warmup_steps, steps_per_epoch))
+    left = total_steps - warmup.warmup_steps
+    if left < 1 and rest in ("cosine", "one-cycle"):
+        raise UsageError(
+            f"The schedule {text!r} cannot be: the run has {total_steps} steps, and its warm-up takes them all. "
+            "Make the warm-up shorter, or the run longer."
+        )
+    return replace(warmup, after=parse_schedule(rest, lr, left, steps_per_epoch))
 
 
 def _parse(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:

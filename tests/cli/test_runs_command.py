@@ -141,6 +141,15 @@ def test_a_comparison_names_the_settings_that_differ(capsys: pytest.CaptureFixtu
     assert "All settings are the same" in said(capsys)
 
 
+def test_a_comparison_names_learning_rates_that_changed_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both begin at 0.01 and have 4 epochs in the end."""
+    for name, words in (("a", ()), ("b", ("--lr", "0.3"))):
+        train(name, "--lr", "0.01")
+        assert run("train", "--resume", name, "--epochs", "4", "--progress", "off", *words) == 0
+    (without, ((_, lr),)), *others = as_json(capsys, "compare", "a", "b")["differences"].values()
+    assert (without, lr, others) == ([], 0.3, [])
+
+
 def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
     Path("numbers.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(30)), encoding="utf-8")
     words = ("--task", "regression", "--epochs", "30", "--backend", "numpy", "--progress", "off")
