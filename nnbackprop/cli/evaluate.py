@@ -77,12 +77,12 @@ def evaluate(
     dataset = trained.data(data)
     for note in dataset.reader_notes if data else ():
         err.print(f"{escape(dataset.source)}: {escape(note)}", soft_wrap=True)
+    augmented = None if augment is None else trained.predict_augmented(dataset.inputs, augment)
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
-    if augment is not None:
-        predicted = trained.evaluator.predicted_targets(trained.predict_augmented(dataset.inputs, augment))
-        right = accuracy(predicted, dataset.targets)
+    if augmented is not None:
+        right = accuracy(trained.evaluator.predicted_targets(augmented), dataset.targets)
         out.print(f"mean of {augment} augmented copies of each sample: accuracy {right:.4f}", soft_wrap=True)
     return 0
 
