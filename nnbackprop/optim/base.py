@@ -54,7 +54,11 @@ class Optimizer:
         return {"lr": float(lr)}
 
     def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the scalar arguments of the kernel, in its order, from a step's `scalars`."""
+        """Return the scalar arguments of the kernel, in its order, from a step's `scalars`.
+
+        A number computed from hyperparameters alone, such as 1 - beta, is one of them: on large arrays a kernel
+        may be compiled, with every scalar rounded to the arrays' dtype first.
+        """
         return scalars["lr"], *vars(self).values()
 
     def step(

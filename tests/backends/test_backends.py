@@ -337,6 +337,13 @@ def test_matmul_with_inner_size_one_agrees_with_einsum(
     assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.int8])
+def test_matmul_of_a_column_by_a_row_in_any_dtype(dtype: Any) -> None:
+    """numba has no float16, which one sample's gradient in a large layer is too."""
+    a, b = (np.arange(784) % 50).astype(dtype).reshape(784, 1), np.arange(3, 103).astype(dtype).reshape(1, 100)
+    np.testing.assert_array_equal(NumpyBackend().xp.matmul(a, b), np.matmul(a, b), strict=True)
+
+
 def test_matmul_of_a_column_by_a_vector_of_one_is_a_vector(backend: Backend) -> None:
     a, b = np.arange(5.0).reshape(5, 1), np.array([2.0])
     assert np.array_equal(backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b))), a @ b)
