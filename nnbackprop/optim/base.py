@@ -86,6 +86,15 @@ class Optimizer:
         return state
 
 
+def check_optimizer(optimizer: Any, owner: object) -> None:
+    """Raise UsageError unless `optimizer`, given to the optimizer `owner`, is one and not its class."""
+    if not isinstance(optimizer, Optimizer):
+        hint = f" Write {optimizer.__name__}(), with parentheses." if isinstance(optimizer, type) else ""
+        raise UsageError(
+            f"{type(owner).__name__} needs an optimizer, such as nb.Adam(), and got {optimizer!r}.{hint}"
+        )
+
+
 def check_decay(name: str, value: float) -> None:
     """Raise UsageError unless 0 <= value < 1, as the decay of a running mean must be."""
     if not 0 <= value < 1:

@@ -301,8 +301,9 @@ def test_numpy_scan_does_not_warn_of_overflow() -> None:
 
 def test_maximum_and_minimum_take_numbers_and_keep_nan(backend: Backend) -> None:
     x = backend.asarray(np.array([-1.0, np.nan, 2.0]))
-    np.testing.assert_array_equal(backend.to_numpy(backend.xp.maximum(x, 0.5)), [0.5, np.nan, 2.0])
-    np.testing.assert_array_equal(backend.to_numpy(backend.xp.minimum(x, 0.5)), [-1.0, np.nan, 0.5])
+    for numbers in ((x, 0.5), (0.5, x)):
+        np.testing.assert_array_equal(backend.to_numpy(backend.xp.maximum(*numbers)), [0.5, np.nan, 2.0])
+        np.testing.assert_array_equal(backend.to_numpy(backend.xp.minimum(*numbers)), [-1.0, np.nan, 0.5])
 
 
 def test_torch_makes_no_tensor_of_a_number() -> None:
