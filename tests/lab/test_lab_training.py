@@ -221,8 +221,10 @@ def test_a_run_that_diverges_says_at_which_layer_and_what_to_try(client: Client)
     state, events = client.train_to_end(recipe="house-prices", epochs=50, optimizer="sgd", lr=1e3)
     assert state["status"] == "failed"
     assert "learning rate" in state["error"]
+    assert "--" not in state["error"]  # a page has no flags
     findings = [finding for kind, data in events if kind == "findings" for finding in data["findings"]]
     assert "not-finite" in {finding["id"] for finding in findings}
+    assert not [finding for finding in findings if "--" in finding["fix"]]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")

@@ -45,7 +45,7 @@ export function breakIt(box, state, { options, change }) {
   }
 
   async function ask() {
-    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
+    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake };
     try {
       found = { key, answer: await post("api/break", body) };
       change({});
