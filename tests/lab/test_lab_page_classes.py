@@ -11,7 +11,7 @@ import pytest
 
 from nnbackprop.runs.trained_model import TrainedModel
 from tests.lab.conftest import COMMAND, ENVIRONMENT, served
-from tests.support.lab_window import Window
+from tests.support.lab_window import TEXTS, Window
 
 CLASSES = [*"123456789", "0"]
 LEGEND = """async () => {
@@ -49,10 +49,7 @@ def test_an_answer_is_told_by_the_names_of_the_classes(named: Window) -> None:
     page.wait_for_selector(".bar.top-class")
     assert page.locator(".bar .name").all_inner_texts() == CLASSES
     assert page.inner_text(".verdict-line").split(",")[0] == page.inner_text(".bar.top-class .name")
-    page.wait_for_function(
-        "names => [...document.querySelector('[name=towards]').options].slice(1).map(o => o.text).join() === names",
-        arg=",".join(CLASSES),
-    )
+    page.wait_for_function(TEXTS, arg=["[name=towards] option", ["predicted class", *CLASSES]])
     with page.expect_request(lambda request: '"explain":0' in (request.post_data or "")):
         page.select_option("[name=towards]", "1")
     page.wait_for_selector(".gradient-row canvas[aria-label*='class 1 ']")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.lab_window import start, status
+from tests.support.lab_window import TEXTS, start, status
 
 SEEN = """seen => {
     Object.defineProperty(document, 'hidden', {configurable: true, value: !seen});
@@ -18,7 +18,8 @@ SEEN = """seen => {
 POINT = """async () => {
     const {lineChart} = await import('/static/js/chart.js');
     const box = document.body.appendChild(document.createElement('div'));
-    const plot = lineChart(box, {title: '', x: [1, 2, 3], series: [{label: '', values: [null, 0.5, null], colour: '--forward'}]});
+    const series = [{label: '', values: [null, 0.5, null], colour: '--forward'}];
+    const plot = lineChart(box, {title: '', x: [1, 2, 3], series});
     await new Promise(requestAnimationFrame);
     const place = [plot.valToPos(2, 'x', true), plot.valToPos(0.5, 'y', true)].map(Math.round);
     const pixel = [...plot.ctx.getImageData(...place, 1, 1).data].slice(0, 3);
@@ -130,8 +131,7 @@ def test_progress_is_by_steps_or_where_they_are_unknown_by_epochs(
 def test_the_last_messages_of_a_run_are_shown(window: Any) -> None:
     page = window.open("train")
     told(page, {"status": "stopped", "run": "a", "epoch": 1, "epochs": 4, "dropout": []}, ["1", "2", "3"])
-    page.wait_for_selector(".messages li:has-text('the last')")
-    assert page.locator(".messages li").all_inner_texts() == ["2", "3", "the last"]
+    page.wait_for_function(TEXTS, arg=[".messages li", ["2", "3", "the last"]])
 
 
 def test_a_series_of_one_value_is_drawn_as_a_point(window: Any) -> None:
