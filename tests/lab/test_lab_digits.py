@@ -236,7 +236,7 @@ def test_the_confusion_matrix_counts_what_is_predicted(client: Client, trained: 
     assert counts[7, 7] == np.sum((data.targets == 7) & (predicted == 7))
     cell = client.post("/api/look", view="cell", true=7, predicted=7)
     assert cell["total"] == counts[7, 7]
-    assert all((s["label"], s["predicted"]) == (7, 7) for s in cell["samples"])
+    assert all((s["label"], s["predicted"]) == ("7", "7") for s in cell["samples"])
 
 
 def test_the_wrongest_come_first_with_their_pictures(client: Client, trained: TrainedModel) -> None:
@@ -248,7 +248,7 @@ def test_the_wrongest_come_first_with_their_pictures(client: Client, trained: Tr
     first = found["samples"][0]
     np.testing.assert_array_equal(from_picture(first["picture"]), data.inputs[first["index"]].reshape(28, 28))
     one = client.post("/api/look", view="sample", index=first["index"])
-    assert one["probabilities"][first["predicted"]] == first["probability"]
+    assert one["probabilities"][int(first["predicted"])] == first["probability"]
 
 
 def test_pictures_of_first_weights_are_those_into_each_unit(client: Client, trained: TrainedModel) -> None:
