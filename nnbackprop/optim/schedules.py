@@ -33,6 +33,15 @@ class Schedule(ABC):
         """The learning rate of a step."""
 
 
+def _check_schedules(owner: Schedule, *schedules: object) -> None:
+    """UsageError unless all are schedules, or functions of the step."""
+    for schedule in schedules:
+        if isinstance(schedule, type) or not callable(schedule):
+            raise UsageError(
+                f"{type(owner).__name__} needs a schedule, such as nb.Constant(0.1), and got {schedule!r}."
+            )
+
+
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same rate throughout."""
@@ -113,6 +122,10 @@ class Warmup(Schedule):
     warmup_steps: int
     after: Schedule
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_schedules(self, self.after)
+
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:
             return self.after(0) * (step + 1) / self.warmup_steps
@@ -125,6 +138,10 @@ class Piecewise(Schedule):
 
     schedules: tuple[Schedule, ...]
     boundaries: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_schedules(self, *self.schedules)
 
     def __call__(self, step: int) -> float:
         return self.schedules[bisect_right(self.boundaries, step)](step)

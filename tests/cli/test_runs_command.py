@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from nnbackprop.report.runs import runs_table
 from nnbackprop.runs import run_dir
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.run_table import list_runs
+from nnbackprop.runs.run_table import RunInfo, RunTable, list_runs
 from tests.support.commands import run, said
 
 pytestmark = pytest.mark.usefixtures("two_clouds")
@@ -104,6 +109,8 @@ def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.Capture
     assert statuses["far"]["status"] == "diverged"
     assert statuses["cut"]["status"] == "damaged"
     assert "cannot be read as a run's configuration" in statuses["cut"]["problem"]
+    assert run("replay", "far") == 2
+    assert "runs/far has saved no step that could be compared" in said(capsys)
     Path("runs/far/doctor.json").write_text('{"findings": 3}', encoding="utf-8")
     Path("runs/far/metrics.jsonl").write_text('{"epoch": 1}\n', encoding="utf-8")
     listed = {r["name"]: (r["status"], r["seconds"]) for r in as_json(capsys, "runs")["runs"]}
@@ -119,6 +126,25 @@ def test_ages_are_those_of_the_last_write(capsys: pytest.CaptureFixture[str]) ->
         os.utime(Path("runs/a") / name, (two_hours_ago, two_hours_ago))
     assert run("runs") == 0
     assert "2 h" in said(capsys)
+
+
+def test_the_list_is_whole_in_80_columns() -> None:
+    """A long name goes on in another line; a status or a part of the data is not cut."""
+    row = {
+        "epoch": 12,
+        "train_loss": 0.1,
+        "validation_loss": 0.1,
+        "validation_accuracy": 0.98765,
+        "seconds": 100.0,
+    }
+    config = resolve("mnist", {"epochs": 100})
+    for name, tags in (("mnist-of-three-layers", ()), ("a-run-with-a-name-of-forty-characters-40", ("try",))):
+        info = RunInfo(name, "unfinished", time.time() - 4000, replace(config, tags=tags), [row])
+        file = io.StringIO()
+        Console(width=80, file=file).print(runs_table(RunTable((info,))))
+        words = file.getvalue().split()
+        assert {"unfinished", "12/100", "0.1000", "98.77%", "validation", *tags} <= set(words)
+        assert ("tags" in words) == bool(tags)
 
 
 def test_a_folder_without_runs_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,6 +155,14 @@ def test_words_that_cannot_be_are_refused_with_words(word, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("rate", [0.1, "cosine", schedules.Constant])
+def test_what_is_no_schedule_is_refused_within_another(rate: Any) -> None:
+    with pytest.raises(UsageError, match=r"Warmup needs a schedule, such as nb\.Constant\(0\.1\), and got"):
+        schedules.Warmup(3, rate)
+    with pytest.raises(UsageError, match="Piecewise needs a schedule"):
+        schedules.Piecewise((schedules.Constant(0.1), rate), (10,))
+
+
 @pytest.mark.parametrize("lr", [0.0, -0.1, math.nan, math.inf])
 @pytest.mark.parametrize("word", ["constant", "step:1:0.5", "exponential:0.9", "cosine", "one-cycle", "warmup:3"])
 def test_learning_rates_that_cannot_be_are_refused(word, lr):

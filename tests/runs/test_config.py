@@ -522,5 +522,6 @@ def test_augment_and_ema_are_settings_of_a_run(two_clouds: None, capsys: pytest.
     assert run("evaluate", "a", "--augment", "3") == 0
     assert "mean of 3 augmented copies of each sample: accuracy " in said(capsys)
     assert run("evaluate", "a", "--augment", "0") == 2
+    assert "accuracy" not in said(capsys)  # it is refused before anything is printed
     assert run(*words, "--augment", "rotat 10") == 2
     assert "Did you mean rotate?" in said(capsys)
