@@ -58,7 +58,7 @@ class RunDir:
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._check_links()
         raise RunFolderError(
-            f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
+            f"'{run}' is no run folder (there is no config.toml in '{Path(run)}' nor in '{runs / run}'): "
             "name a folder that `nnbackprop train` wrote, or `last`."
         )
 

@@ -195,4 +195,4 @@ def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
 
 def test_a_run_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", "nothing") == 5
-    assert "nothing is no run folder" in said(capsys)
+    assert "'nothing' is no run folder" in said(capsys)

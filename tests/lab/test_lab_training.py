@@ -220,6 +220,7 @@ def test_reset_stops_and_empties_the_curves_and_keeps_the_run(client: Client, tm
 def test_a_run_that_diverges_says_at_which_layer_and_what_to_try(client: Client) -> None:
     state, events = client.train_to_end(recipe="house-prices", epochs=50, optimizer="sgd", lr=1e3)
     assert state["status"] == "failed"
+    assert client.history()["state"]["error"] == state["error"]  # a page that is loaded anew is told
     assert "learning rate" in state["error"]
     assert "--" not in state["error"]  # a page has no flags
     findings = [finding for kind, data in events if kind == "findings" for finding in data["findings"]]
