@@ -14,7 +14,6 @@ from .batch import BatchKind
 from .dataset import Dataset
 from .mapped import MappedArray, Samples
 from .scaling import Scaling
-from .weights import check_weights
 
 T = TypeVar("T")
 
@@ -40,7 +39,6 @@ class DeviceDataset:
         self._samples: dict[str, Samples] = {"inputs": dataset.inputs, "targets": dataset.targets}
         if not dataset.classes:
             self._samples["targets"] = scaling.scale_targets(dataset.targets, dtype)
-        check_weights(dataset, dtype)
         if dataset.weights is not None:
             self._samples["weights"] = dataset.weights.astype(dtype)
         floats = dataset.inputs.dtype.kind == "f"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnbackprop.errors import DataError, InputError, UsageError
+from nnbackprop.errors import InputError, UsageError
 
 from .dataset import Dataset
 from .table import Table
@@ -31,17 +31,6 @@ def weights_of(table: Table, column: str) -> np.ndarray:
             "remove the row."
         )
     return weights.to_numpy()
-
-
-def check_weights(dataset: Dataset, dtype: str) -> None:
-    """DataError for sample weights whose largest is 0 in `dtype`, or whose sum is infinite."""
-    weights, limits = dataset.weights, np.finfo(dtype)
-    if weights is not None and not (weights.max() >= limits.tiny and weights.sum() <= limits.max):
-        raise DataError(
-            f"{dataset.source}: sample weights go up to {weights.max():g} and sum to {weights.sum():g}, and "
-            f"{dtype} holds {limits.tiny:.2g} to {limits.max:.2g}: divide all by their mean, as only their ratios "
-            "count."
-        )
 
 
 def balance_classes(dataset: Dataset) -> Dataset:

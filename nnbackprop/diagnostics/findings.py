@@ -25,7 +25,7 @@ class Finding:
     level: Level
     evidence: str  # the measurement, with its numbers
     cause: str
-    fix: str  # a flag, or a line of code
+    fix: str  # a setting, or a line of code
     measured: Mapping[str, float | str] = field(default_factory=dict)  # what a run's evidence says, by name
 
     def __str__(self) -> str:

@@ -27,13 +27,16 @@ def runs_table(found: RunTable) -> RenderableType:
     """A row a run: status, epochs, best score, time of training, age, tags."""
     if not found.runs:
         return Text("There are no runs here: nnbackprop train makes one; --runs-dir names another folder.")
-    heads = ("run", "status", "epochs", "loss", "score", "of", "time", "age", "tags")
+    tags = ["tags"] if any(run.tags for run in found.runs) else []
+    heads = ("run", "status", "epochs", "loss", "score", "of", "time", "age", *tags)
     table = new_table(*heads, right=("epochs", "loss", "score", "time", "age"))
+    for column in table.columns[1:8]:
+        column.no_wrap = True  # names and tags may go on in a second line, nothing else
     now = time.time()
     for run in found.runs:
         planned = f"{run.epochs}/{run.config.epochs}" if run.config else MISSING
-        when = age(now - run.changed)
-        table.add_row(_name(run), _status(run), planned, *_score(run), duration(run.seconds), when, _tags(run))
+        cells = (_name(run), _status(run), planned, *_score(run), duration(run.seconds), age(now - run.changed))
+        table.add_row(*cells, *(_tags(run) for _ in tags))
     return table
 
 

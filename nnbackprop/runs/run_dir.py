@@ -186,6 +186,8 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
         )
+    if name == "last":
+        raise UsageError("A run cannot be called last, which stands for the newest one: give it another --name.")
 
 
 def _read_text(path: Path) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 from nnbackprop.errors import NnbackpropError, RunFolderError
 
-from .config import NO_FLAGS, Config
+from .config import Config
 from .config_files import load_run_config
 from .run_dir import RunDir
 
-NOT_COMPARED = {*NO_FLAGS, "name", "tags", "runs_dir", "progress", "keep_checkpoints", "save_every", "log"}
+NOT_COMPARED = {"recipe", "title", "name", "tags", "runs_dir", "progress", "keep_checkpoints", "save_every", "log"}
 """Settings that say nothing of what was trained."""
 
 

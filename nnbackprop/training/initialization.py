@@ -10,7 +10,6 @@ import numpy as np
 
 from backends import leaves
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.weights import check_weights
 from nnbackprop.errors import ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.trace import LayerSummary
@@ -30,7 +29,6 @@ def initial_params(trainer: Trainer, train: Dataset) -> tuple[tuple[LayerRow, ..
     params = network.init(train.sample_shape, trainer.seed, dtype)
     check_initial(network, params, dtype)
     trainer.scaling.check(train, dtype)
-    check_weights(train, dtype)
     return layers, params
 
 

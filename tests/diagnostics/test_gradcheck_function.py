@@ -162,6 +162,7 @@ def test_a_function_without_layers_is_checked() -> None:
         (lambda p: p["W"], dict, None, "one number"),
         (lambda p: float("nan"), dict, None, "finite"),
         (lambda p: square(p["W"]), lambda p: {"V": p["W"]}, None, "none for W"),
+        (lambda p: square(p["W"]), lambda p: {"W": [[1.0] * 50] * 2}, None, r"\[0\]\[9\] \.\.\., none for W:"),
         (lambda p: square(p["W"]), lambda p: {"W": "no"}, None, "real numbers"),
         (lambda p: 1.0, dict, {}, "no parameters"),
     ],

@@ -62,9 +62,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RunDir.create(tmp_path / "file", "x")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "last"])
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
-def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+def test_a_name_that_is_a_path_or_last_is_refused(name: str) -> None:
     assert run("train", "weight-height", "--epochs", "2", "--name", name) == 2
     assert os.listdir() == []
 
