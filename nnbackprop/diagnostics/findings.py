@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
+from nnbackprop._json import json_values
+
 Level = Literal["note", "warning", "fault"]
 """A note needs no action, a warning costs accuracy or time, a fault makes the result wrong."""
 
@@ -89,8 +91,7 @@ def _to_json(finding: Finding) -> dict[str, Any]:
     """Its fields; `measured` where there is something, with None for what is not finite."""
     values = asdict(finding)
     measured = values.pop("measured")
-    finite = {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in measured.items()}
-    return values | {"measured": finite} if finite else values
+    return values | {"measured": json_values(measured)} if measured else values
 
 
 NOT_APPLICABLE: Final = "not applicable"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from backends import Backend
+from nnbackprop._json import json_values
 from nnbackprop._system_info import cores, set_num_threads
-from nnbackprop.diagnostics.difference import json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, load

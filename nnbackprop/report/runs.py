@@ -63,9 +63,9 @@ def comparison_report(found: RunTable) -> RenderableType:
 
 
 def _metric(name: str, run: RunInfo) -> str:
-    if name not in run.score:
+    if (value := run.score.get(name)) is None:
         return MISSING
-    return loss(run.score[name]) if name == "loss" else metric(name, run.score[name])
+    return loss(value) if name == "loss" else metric(name, value)
 
 
 def _best_epoch(run: RunInfo) -> str:
@@ -110,9 +110,8 @@ def _score(run: RunInfo) -> tuple[str, str, str]:
     """Loss, first metric and the part they are of."""
     if not run.score:
         return MISSING, MISSING, MISSING
-    (_, value), *others = run.score.items()
-    name, first = others[0] if others else ("", None)
-    return loss(value), MISSING if first is None else metric(name, first), run.part
+    first, *metrics = run.score
+    return _metric(first, run), _metric(metrics[0], run) if metrics else MISSING, run.part
 
 
 def _tags(run: RunInfo) -> str:

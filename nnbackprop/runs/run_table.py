@@ -59,8 +59,8 @@ class RunInfo:
         return scored[-1] if scored else None
 
     @property
-    def score(self) -> dict[str, float]:
-        """Loss and metrics of the best row, by name; empty before the first epoch is done."""
+    def score(self) -> dict[str, float | None]:
+        """Loss and metrics of the best row, by name, None for NaN; empty before the first epoch is done."""
         prefix, row = f"{self.part}_", self.best_row or {}
         return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
 

@@ -17,6 +17,7 @@ from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.environment import SECONDS_SPENT
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
+from nnbackprop.training.checks import check_batches
 from nnbackprop.training.trainer import Trainer
 
 from . import build
@@ -136,6 +137,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
+    check_batches(trainer, data.train)
     start_together(communicator, config, trainer, data)
     run_dir = RunDir.create(Path(config.runs_dir), config.run_name)
     try:

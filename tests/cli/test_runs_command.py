@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from nnbackprop.lab.saved_history import saved_history
 from nnbackprop.report.runs import runs_table
 from nnbackprop.runs import run_dir
 from nnbackprop.runs.config_files import resolve
@@ -78,10 +80,23 @@ def test_a_metric_that_is_nan_is_null(capsys: pytest.CaptureFixture[str]) -> Non
     line = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert line["test_r2"] is None
     assert line["test_rmse"] > 0
+    folder = RunDir(Path("runs/flat"))
+    for name in ("metrics.jsonl", "summary.json"):
+        written = (folder.path / name).read_text(encoding="utf-8")
+        assert json.loads(written, parse_constant=pytest.fail)["test_r2"] is None
     train("a")
-    flat, other = as_json(capsys, "runs")["runs"]
-    assert (flat["score"]["r2"], flat["score"]["rmse"]) == (None, line["test_rmse"])
-    assert other["score"]["accuracy"] > 0
+    for nan in ("null", "NaN"):  # as earlier versions wrote it
+        for name in ("metrics.jsonl", "summary.json"):
+            written = (folder.path / name).read_text(encoding="utf-8")
+            folder.write(name, re.sub('"test_r2": (null|NaN)', f'"test_r2": {nan}', written))
+        flat, other = sorted(as_json(capsys, "runs")["runs"], key=lambda found: found["name"], reverse=True)
+        assert (flat["score"]["r2"], flat["score"]["rmse"]) == (None, line["test_rmse"])
+        assert other["score"]["accuracy"] > 0
+        assert [row["test"]["metrics"]["r2"] for row in saved_history(folder).epochs] == [None]
+        capsys.readouterr()
+        assert run("runs") == run("compare", "flat", "a", "--plot", "compared.png") == 0
+        assert run("replay", "flat") == 0
+        assert "the same, bit for bit" in said(capsys)
 
 
 def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> None:
