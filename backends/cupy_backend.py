@@ -145,6 +145,8 @@ class CupyBackend(Backend):
             if not donate_argnums:
                 return result
             values = result if isinstance(result, tuple) else (result,)
+            # an operand that is returned must not be read after another output was written over it
+            values = tuple(value.copy() if any(value is a for a in operands) else value for value in values)
             for k, value in zip(donate_argnums, values, strict=True):
                 operands[k][...] = value
             return None

@@ -30,7 +30,7 @@ def flatten(operands: Sequence[Any]) -> list[Any] | None:
 
     With rows (1, k) beside matrices (n, k), rows are flat, and matrices stay as they are. None where one loop
     cannot run over them, of which the first is an array: shapes or dtypes differ or are not of `DTYPES`, an array
-    is not contiguous, or a float is among integers.
+    is not contiguous, a float is among integers, or an operand is no number, as None, a tuple and a str are.
     """
     like, flat = operands[0], list[Any]()
     row = (1, like.shape[1]) if like.ndim == 2 and like.shape[0] > 1 else None
@@ -39,7 +39,7 @@ def flatten(operands: Sequence[Any]) -> list[Any] | None:
         return None
     for a in operands:
         if not isinstance(a, np.ndarray):
-            if like.dtype.kind == "i" and not isinstance(a, Integral):
+            if not isinstance(a, Integral if like.dtype.kind == "i" else (int, float, np.generic)):
                 return None
             flat.append(a.item() if isinstance(a, np.generic) else a)
         elif any(a.strides):
@@ -70,14 +70,17 @@ def blockwise(
     """The kernel on flat arrays of one length, `flat[0]` among them, and on scalars; the result is flat.
 
     Output k is written over `flat[donated[k]]`, or, where nothing is donated, into `empty(first block)`: of the
-    whole length and of the block's dtype.
+    whole length and of the block's dtype. An output may be an operand itself, as the w before the update.
     """
     is_array = [getattr(a, "shape", ()) == flat[0].shape for a in flat]
     outs: list[Array] = [flat[k] for k in donated]
     for begin in range(0, flat[0].shape[0], BLOCK_SIZE):
         end = begin + BLOCK_SIZE
-        result = kernel(xp, *(a[begin:end] if array else a for a, array in zip(flat, is_array, strict=True)))
+        blocks = [a[begin:end] if array else a for a, array in zip(flat, is_array, strict=True)]
+        result = kernel(xp, *blocks)
         values = result if isinstance(result, tuple) else (result,)
+        if donated:  # an operand that is returned must not be read after another output was written over it
+            values = tuple(xp.asarray(v, copy=True) if any(v is a for a in blocks) else v for v in values)
         outs = outs or [empty(value) for value in values]
         for out, value in zip(outs, values, strict=True):
             out[begin:end] = value

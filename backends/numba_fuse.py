@@ -59,18 +59,23 @@ class _NameRecorder:
 def compile_loop(
     kernel: ElementwiseKernel, ndims: tuple[int, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any] | None:
-    """The compiled loop over operands of `ndims` axes; None where the kernel is not compiled.
+    """The compiled loop over operands of `ndims` axes; None where the kernel is not one that numba compiles.
 
     That is over flat arrays and scalars, or over matrices (n, k), rows (k,) that go with each row of theirs, and
     scalars.
 
-    Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype. numba computes integers in
-    64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison and no division.
+    Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype first, so that a kernel's
+    arithmetic among scalars alone is rounded to it, and NumPy's is in double: 1 - 0.999 is off by 1e-5 in float32.
+    numba computes integers in 64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison
+    and no division.
     """
     xp = _NameRecorder()
     probe = [np.ones((1,) * ndim, dtype) if ndim else dtype.type(1) for ndim in ndims]
-    with np.errstate(all="ignore"):
-        result = kernel(xp, *probe)
+    try:
+        with np.errstate(all="ignore"):
+            result = kernel(xp, *probe)
+    except Exception:  # of a formula that takes no plain numbers: the caller evaluates it on whole arrays
+        return None
     outs: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
     if (
         not xp.used <= EXACTLY_ROUNDED
@@ -78,13 +83,14 @@ def compile_loop(
         or (numba := compiler()) is None
     ):
         return None
-    # not inlined, a long kernel is not vectorised
-    inner = numba.njit(kernel, error_model="numpy", forceinline=True)
-    source = _loop_source(inner, ndims, dtype, [o.dtype for o in outs], donated, isinstance(result, tuple))
-    loop = numba.njit(source, error_model="numpy")
-    try:  # compiled by a first call: only then does numba raise what it cannot compile
+    try:
+        # not inlined, a long kernel is not vectorised
+        inner = numba.njit(kernel, error_model="numpy", forceinline=True)
+        source = _loop_source(inner, ndims, dtype, [o.dtype for o in outs], donated, isinstance(result, tuple))
+        loop = numba.njit(source, error_model="numpy")
+        # compiled by a first call: only then does numba raise what it cannot compile
         loop(*(a if ndim else a.item() for a, ndim in zip(probe, ndims, strict=True)))
-    except numba.errors.NumbaError:
+    except Exception:  # a NumbaError, or a TypeError of a callable that is no function
         return None
     return loop
 

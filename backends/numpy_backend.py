@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, BackendError
-from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
+from .elementwise import DTYPES, MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .namespace import ElementwiseKernel, Namespace
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
@@ -63,9 +63,8 @@ def _matmul(a: Array, b: Array) -> Array:
     """
     if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1):
         return np.matmul(a, b)
-    outer_product = (
-        compile_outer_product() if a.size * b.size >= MIN_COMPILED_SIZE and a.dtype == b.dtype else None
-    )
+    compilable = a.size * b.size >= MIN_COMPILED_SIZE and a.dtype == b.dtype and a.dtype in DTYPES
+    outer_product = compile_outer_product() if compilable else None
     return outer_product(a, b) if outer_product else np.multiply(a, b)
 
 

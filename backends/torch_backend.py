@@ -248,12 +248,16 @@ def _astype(x: Array, dtype: Any, copy: bool = True) -> Array:
 # torch.maximum would make a tensor of a Python number, by a copy from the host that a CUDA graph cannot capture
 
 
-def _maximum(a: Array, b: Array | float) -> Array:
-    return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
+def _maximum(a: Array, b: Array) -> Array:
+    if isinstance(a, torch.Tensor):
+        return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
+    return torch.clamp(b, min=a)
 
 
-def _minimum(a: Array, b: Array | float) -> Array:
-    return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
+def _minimum(a: Array, b: Array) -> Array:
+    if isinstance(a, torch.Tensor):
+        return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
+    return torch.clamp(b, max=a)
 
 
 def _check_cuda(index: int) -> None:

@@ -10,20 +10,26 @@ import numpy as np
 import nnbackprop as nb
 
 
-def lion_kernel(xp: Any, w: Any, dw: Any, m: Any, lr: Any, beta1: float, beta2: float) -> tuple[Any, Any]:
-    """One number: w <- w - lr sign(beta1 m + (1 - beta1) dw);  m <- beta2 m + (1 - beta2) dw."""
-    return w - lr * xp.sign(beta1 * m + (1 - beta1) * dw), beta2 * m + (1 - beta2) * dw
+def lion_kernel(
+    xp: Any, w: Any, dw: Any, m: Any, lr: Any, beta1: float, rest1: float, beta2: float, rest2: float
+) -> tuple[Any, Any]:
+    """One number: w <- w - lr sign(beta1 m + rest1 dw);  m <- beta2 m + rest2 dw, where rest = 1 - beta."""
+    return w - lr * xp.sign(beta1 * m + rest1 * dw), beta2 * m + rest2 * dw
 
 
 @dataclass(frozen=True)
 class Lion(nb.Optimizer):
     """Lion without weight decay (Chen et al., Symbolic Discovery of Optimization Algorithms, 2023)."""
 
-    beta1: float = 0.9  # the kernel gets the hyperparameters after lr, in this order
+    beta1: float = 0.9
     beta2: float = 0.99
 
     kernel: ClassVar[Any] = lion_kernel
     state_names: ClassVar[tuple[str, ...]] = ("m",)  # an array like w for each name, zero at first
+
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
+        """What the kernel takes after the states; without this method it would be lr, beta1, beta2."""
+        return scalars["lr"], self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
 
 
 # two steps of 0.1 from w = (1, 1), by hand: m = 0, so the first goes against the sign of dw, to (0.9, 1.1), and

@@ -50,7 +50,7 @@ class ScalingError(DataError):
 
 
 class InitialValueError(UsageError):
-    """Parameters that are NaN or infinite before the first step."""
+    """Parameters that are NaN or infinite before a step is made with them."""
 
 
 class DivergedError(NnbackpropError, ArithmeticError):

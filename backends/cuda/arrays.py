@@ -63,8 +63,9 @@ def sign(x: Array) -> Array:
 
 
 def kernel_name(function: Callable[..., Any]) -> str:
-    """The name of a function as one of C's, which a lambda's is not."""
-    return function.__name__ if function.__name__.isidentifier() else "kernel"
+    """The name of a function as one of C's, which a lambda's is not; a callable object has none."""
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() else "kernel"
 
 
 def all_true(x: Array, axis: int | None = None) -> Array:

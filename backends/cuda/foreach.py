@@ -8,7 +8,7 @@ traced: it is called once, with objects that write its operators down as CUDA C+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import cupy
@@ -38,6 +38,7 @@ def foreach(
     scalars: Sequence[Any],
 ) -> tuple[Tree, tuple[Tree, ...]]:
     """`Namespace.foreach` by one launch, which writes into the old arrays, where formula and arrays allow it."""
+    kernel, scalars = bind_options(kernel, scalars)
     updates = [(*row, *scalars) for row in zip_leaves(params, grads, *states) if row[1] is not None]
     if not updates or not _alike(updates) or trace(kernel, len(updates[0])) is None:
         return Namespace.foreach(xp, kernel, params, grads, states, scalars)
@@ -45,6 +46,34 @@ def foreach(
     for begin in range(0, len(updates), at_once):
         _launch(kernel, donated_argnums(states), updates[begin : begin + at_once])
     return params, states
+
+
+def bind_options(kernel: ElementwiseKernel, scalars: Sequence[Any]) -> tuple[ElementwiseKernel, Sequence[Any]]:
+    """The kernel with those of its last operands bound to it that are no numbers, and the numbers.
+
+    Code is generated for each True, None or "mean", as a branch of the formula may depend on them.
+    """
+    numbers = [a for a in scalars if _is_number(a)]
+    options = tuple((k, a) for k, a in enumerate(scalars) if not _is_number(a))
+    return (_bound(kernel, options, len(numbers)) if options else kernel), numbers
+
+
+def _is_number(a: Any) -> bool:
+    return isinstance(a, (int, float, np.number, cupy.ndarray)) and not isinstance(a, bool)
+
+
+@cache
+def _bound(kernel: ElementwiseKernel, options: tuple[tuple[int, Any], ...], count: int) -> ElementwiseKernel:
+    """The kernel without its `options`, each with its place among them and the `count` numbers at the end."""
+
+    @wraps(kernel)
+    def bound(xp: Any, *operands: Any) -> Any:
+        filled = list(operands)
+        for k, option in options:
+            filled.insert(len(operands) - count + k, option)
+        return kernel(xp, *filled)
+
+    return bound
 
 
 def _alike(updates: Sequence[Operands]) -> bool:
@@ -95,7 +124,9 @@ def _compile(
     count, traced = len(calls[0]), trace(kernel, len(calls[0]))
     assert traced is not None
     statements, results = traced
-    written = [f"a{k} = {result};" for k, result in zip(donated, results, strict=True)]
+    # a result may be an operand, such as w before the update: all are read before any is written
+    read = [f"const T r{k} = {result};" for k, result in zip(donated, results, strict=True)]
+    written = [f"a{k} = r{k};" for k in donated]
     parameters = ", ".join(f"T{'&' if k in donated else ''} a{k}" for k in range(count))
     branches = [
         f"if (k < {w}.size()) {{ formula({', '.join(operands)}); continue; }} k -= {w}.size();"
@@ -107,7 +138,14 @@ def _compile(
         "\n".join(["ptrdiff_t k = i;", *branches]),
         name=f"foreach_{kernel_name(kernel)}",
         preamble="\n".join(
-            [f"typedef {TYPES[dtype]} T;", f"__device__ void formula({parameters}) {{", *statements, *written, "}"]
+            [
+                f"typedef {TYPES[dtype]} T;",
+                f"__device__ void formula({parameters}) {{",
+                *statements,
+                *read,
+                *written,
+                "}",
+            ]
         ),
     )
 
@@ -116,7 +154,8 @@ def _compile(
 def trace(kernel: ElementwiseKernel, count: int) -> tuple[list[str], list[str]] | None:
     """The formula as C++ statements on T numbers a0, a1, ..., and the names of its results.
 
-    None where it has other operators or functions than those of optimizers, which are here.
+    None where it has other operators or functions than those of optimizers, which are here, or depends on a number
+    in another way, as by `if`.
     """
     statements: list[str] = []
     try:
@@ -146,6 +185,12 @@ class _Number:
 
     def __neg__(self) -> _Number:
         return self.result(f"-{self.name}")
+
+    def __bool__(self) -> bool:
+        raise TypeError("the value of a number is not known when the formula is traced")
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self)
 
     def result(self, code: str) -> _Number:
         """The value of C++ `code`, in a variable of its own."""

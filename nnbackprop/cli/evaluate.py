@@ -77,12 +77,12 @@ def evaluate(
     dataset = trained.data(data)
     for note in dataset.reader_notes if data else ():
         err.print(f"{escape(dataset.source)}: {escape(note)}", soft_wrap=True)
+    augmented = None if augment is None else trained.predict_augmented(dataset.inputs, augment)
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
-    if augment is not None:
-        predicted = trained.evaluator.predicted_targets(trained.predict_augmented(dataset.inputs, augment))
-        right = accuracy(predicted, dataset.targets)
+    if augmented is not None:
+        right = accuracy(trained.evaluator.predicted_targets(augmented), dataset.targets)
         out.print(f"mean of {augment} augmented copies of each sample: accuracy {right:.4f}", soft_wrap=True)
     return 0
 
@@ -129,15 +129,21 @@ def predict(
         str, Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", required=True)
     ],
     as_is: AsIs = False,
+    output: Annotated[
+        Path | None, Parameter(help="Also write a row for each sample to this CSV file; of a file 20 are printed.")
+    ] = None,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class or labels of each sample and how likely they are, or the predicted numbers."""
-    from nnbackprop.report.tables import label_table, prediction_table, value_table
+    from nnbackprop._files import write_atomically
+    from nnbackprop.report.prediction_file import predictions_csv
+    from nnbackprop.report.tables import MAX_ROWS, label_table, prediction_table, value_table
     from nnbackprop.runs.samples import read_samples
 
-    trained = options.open(run)
+    trained, found = options.open(run), []
     for name, inputs in read_samples(list(images), trained, lambda note: err.print(note, markup=False), as_is):
         probabilities = trained.predict_proba_or_values(inputs, name)
+        found.append((name, probabilities))
         if trained.classes:
             predicted = trained.evaluator.predicted_targets(probabilities)
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
@@ -145,6 +151,11 @@ def predict(
             out.print(label_table(name, trained.target_names, probabilities))
         else:
             out.print(value_table(name, trained.target_names, probabilities))
+    if output is not None:
+        write_atomically(output, predictions_csv(trained, found))
+        out.print(f"Wrote {escape(str(output))}", soft_wrap=True)
+    elif any(len(probabilities) > MAX_ROWS for _, probabilities in found):
+        err.print("--output FILE.csv writes a row for each sample.")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -94,6 +95,6 @@ def convert(
         out.print(f"{name}: {with_flags(text)}", markup=False)
     shape = " x ".join(f"{size:,}" for size in found.shape)
     task = f" --task {found.roles.task}" if found.names_task else ""
-    command = f"nnbackprop train {found.folder}{task}"
+    command = f"nnbackprop train {shlex.quote(str(found.folder))}{task}"
     out.print(f"{shape} {found.dtype} written. Train on them with: {command}", markup=False)
     return 0

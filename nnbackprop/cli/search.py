@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import AsJson, err, print_result
+from .flags import AsJson, DeviceName, err, print_result
 from .train import must_launch
 
 
@@ -24,6 +24,10 @@ def search(
         int | None,
         Parameter(help="In so many processes, which mpiexec starts; each trains trials of its own."),
     ] = None,
+    backend: Annotated[
+        str | None, Parameter(help="Array library; the file's if not given.", env_var="NNBACKPROP_BACKEND")
+    ] = None,
+    device: DeviceName = None,
     as_json: AsJson = False,
 ) -> int:
     """Search over settings by Optuna; the same command again, at once or later, shares or goes on with the search.
@@ -35,10 +39,11 @@ def search(
     from nnbackprop.runs.launch import launch
     from nnbackprop.runs.search import search as run_search
     from nnbackprop.runs.search_space import load_search
+    from nnbackprop.runs.settings import without_none
 
     if must_launch(processes):
         return launch(processes or 1, 0, sys.argv[1:])
-    given = {key: value for key, value in (("name", name), ("tags", tags)) if value is not None}
+    given = without_none({"name": name, "tags": tags, "backend": backend, "device": device})
     found = run_search(
         load_search(file, given),
         lambda row, planned: err.print(trial_line(row, planned), markup=False, highlight=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -59,9 +60,9 @@ def train(
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.runs.launch import launch
 
-    if must_launch(processes, restarts, dry_run):
-        return launch(processes or 1, restarts, sys.argv[1:])
     overrides = given_settings(flags)
+    if must_launch(processes, restarts, dry_run):
+        return launch(processes or 1, restarts, sys.argv[1:], {} if resume is None else overrides)
     if resume is None:
         return begin(recipe, overrides, dry_run)
     check_resume(recipe, resume, dry_run)
@@ -181,15 +182,16 @@ def fit(
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 console.print(diagnosis_report(monitored.diagnosis))
-        path = escape(str(run.run_dir.path))
+        path = str(run.run_dir.path)
         if summary is None:
-            console.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
+            command = f"nnbackprop train --resume {shlex.quote(path)}"
+            console.print(f"Interrupted and saved. Go on with: {escape(command)}", soft_wrap=True)
             return 128 + run.signal
         for failed in draw_run(run):
             print_message(failed)
     if run.config.progress != "off":
         console.print(summary_table(summary))
-    console.print(f"Run folder: {path}", soft_wrap=True)
+    console.print(f"Run folder: {escape(path)}", soft_wrap=True)
     return 0
 
 

@@ -166,10 +166,12 @@ class Dataset:
                 "needed, one for each sample."
             )
         w = w.astype(np.float64, copy=False)
-        if not (w.min() >= 0 and 0 < w.sum() < np.inf):
+        with np.errstate(over="ignore"):
+            total = w.astype(np.float32).sum(dtype=np.float64)  # training may be in float32
+        if not (w.min() >= 0 and 0 < total < np.inf):
             raise DataError(
                 f"{self.source}: weights lie in {w.min():g}..{w.max():g} and sum to {w.sum():g}; finite weights "
-                "of at least 0 with a positive sum are needed."
+                "of at least 0 with a positive sum are needed, also in float32."
             )
         return w
 

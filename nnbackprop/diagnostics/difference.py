@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,14 +37,3 @@ def norm(*arrays: np.ndarray) -> float:
     """The Euclidean norm of all numbers of `arrays`, in float64."""
     squares = (np.sum(np.square(a, dtype=np.float64)) for a in arrays)
     return math.sqrt(sum(squares))  # np.linalg.norm wakes a thread pool for each tensor
-
-
-def json_values(value: Any) -> Any:
-    """Dicts, lists and numbers as JSON has them: a number that is not finite is None, a path its text."""
-    if isinstance(value, dict):
-        return {name: json_values(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_values(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
+from nnbackprop._json import json_values
+
 Level = Literal["note", "warning", "fault"]
 """A note needs no action, a warning costs accuracy or time, a fault makes the result wrong."""
 
@@ -23,7 +25,7 @@ class Finding:
     level: Level
     evidence: str  # the measurement, with its numbers
     cause: str
-    fix: str  # a flag, or a line of code
+    fix: str  # a setting, or a line of code
     measured: Mapping[str, float | str] = field(default_factory=dict)  # what a run's evidence says, by name
 
     def __str__(self) -> str:
@@ -89,8 +91,7 @@ def _to_json(finding: Finding) -> dict[str, Any]:
     """Its fields; `measured` where there is something, with None for what is not finite."""
     values = asdict(finding)
     measured = values.pop("measured")
-    finite = {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in measured.items()}
-    return values | {"measured": finite} if finite else values
+    return values | {"measured": json_values(measured)} if measured else values
 
 
 NOT_APPLICABLE: Final = "not applicable"

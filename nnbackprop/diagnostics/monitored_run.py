@@ -11,7 +11,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
 from .findings import Diagnosis
-from .monitor import MAX_TIME_SHARE, Monitor, suggest_lr_flag
+from .monitor import MAX_TIME_SHARE, Monitor, suggest_lr
 from .nan_tracing import trace_nan
 
 
@@ -44,7 +44,7 @@ class MonitoredRun:
         """The error with its step, layer and a learning rate to try; the run may recover from it."""
         monitor = self._reported_monitor = self.monitor or Monitor.from_snapshot(trainer)
         monitor.history.divergence = trace_nan(trainer, error)
-        return monitor.history.divergence.error(suggest_lr_flag(monitor.history))
+        return monitor.history.divergence.error(suggest_lr(monitor.history))
 
     def _write(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis

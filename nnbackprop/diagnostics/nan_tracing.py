@@ -33,17 +33,18 @@ class NanOrigin:
     lr: float | None = None  # of that step
     beyond_float16: bool = False  # a gradient of the first step, in a network that computes in float16
 
-    def error(self, lr_flag: str | None = None) -> DivergedError:
-        """As an error that says what to do: by flags of a run, `lr_flag` and others, else by code."""
+    def error(self, lr: str | None = None) -> DivergedError:
+        """As an error that says what to do: by settings of a run, `lr` and others, else by code."""
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
         elif self.beyond_float16:
-            dtype = "--dtype bfloat16" if lr_flag else 'dtype="bfloat16"'
-            advice = f"The targets or the loss are too large for float16: scale the targets, or take {dtype}."
+            advice = (
+                "The targets or the loss are too large for float16: scale the targets, or take dtype='bfloat16'."
+            )
         else:
             lower = "a tenth of it" if self.lr is None else f"lr={lower_lr(self.lr):.2g}"
-            clipping = "clip_norm=1" if lr_flag else "GradientClipping(optimizer, norm=1)"
-            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or {clipping}."
+            clipping = "clip_norm=1" if lr else "GradientClipping(optimizer, norm=1)"
+            advice = f"The usual cause is the learning rate: try {lr or lower}, or {clipping}."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 

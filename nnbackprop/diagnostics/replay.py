@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from backends import Backend
+from nnbackprop._json import json_values
 from nnbackprop._system_info import cores, set_num_threads
-from nnbackprop.diagnostics.difference import json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, load
@@ -194,7 +194,10 @@ class StopAtStep(Callback):
 
 def _check_steps(run_dir: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
     if steps < 1:
-        raise UsageError(f"{run_dir.path} has made no step yet: go on with it, by nnbackprop train --resume.")
+        raise UsageError(
+            f"{run_dir.path} has saved no step that could be compared: go on with it, by nnbackprop train "
+            "--resume, or, where it diverged, train it anew with a lower --lr."
+        )
     if summary is not None and summary.get("steps") != steps:
         raise RunFolderError(
             f"{run_dir.checkpoint_path('last')} is of step {steps} and summary.json beside it of step "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nnbackprop._json import json_values
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.checkpoint import Checkpoint, flatten
@@ -30,7 +31,10 @@ class WeightDifference:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A number of summary.json as kept and as it came out; one with `allowed` None is reported and not judged."""
+    """A number of summary.json as kept and as it came out; one with `allowed` None is reported and not judged.
+
+    None is a number that is not finite, as r2 of targets that do not vary, or not there.
+    """
 
     name: str
     kept: float | None
@@ -83,11 +87,11 @@ def compare_metrics(
     judged = "test" if "test" in samples else "train"
     for part, n in samples.items():
         for name in (name for name in again if name.startswith(f"{part}_")):
-            a, b, allowed = _number(kept.get(name)), again[name], None
+            a, b, allowed = _number(kept.get(name)), json_values(again[name]), None
             accuracy = name.endswith("accuracy")
             if accuracy and dtype == "float64":
                 allowed = 0.0
-            elif accuracy and part == judged:
+            elif accuracy and part == judged and b is not None:
                 p = b if a is None else (a + b) / 2
                 allowed = STANDARD_ERRORS * math.sqrt(2 * max(0.0, p * (1 - p)) / n)
             yield MetricDifference(name, a, b, allowed)

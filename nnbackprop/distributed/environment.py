@@ -14,6 +14,8 @@ TIMEOUT = "NNBACKPROP_MPI_TIMEOUT"
 """Variable: seconds after which a process that does not answer is given up."""
 RUN_FILE = "NNBACKPROP_RUN_FILE"
 """Variable of processes that `--processes` started: a file that gets the path of the run folder."""
+SECONDS_SPENT = "NNBACKPROP_SECONDS_SPENT"
+"""Variable of the same: the seconds since the first of them were started, which count for --max-time."""
 
 
 def launched_size() -> int:

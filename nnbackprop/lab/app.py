@@ -28,8 +28,8 @@ Message = TypeVar("Message", bound=msgspec.Struct)
 HEARTBEAT = 15.0  # seconds after which a comment keeps a silent connection open
 
 
-def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
-    """The application, behind its guard."""
+def make_app(lab: Lab, token: str, port: int, address: str, host: str | None = None) -> App:
+    """The application, behind its `Guard`."""
     files = page_files()
 
     async def page(request: Request) -> Response:
@@ -59,7 +59,7 @@ def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
         Route("/api/look", _post(Look, lab.look), methods=["POST"]),
     ]
     handlers: Any = {HTTPException: _http_error, Exception: _error}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, port, host)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, port, address, host)
 
 
 def _file(files: dict[str, Path], name: str) -> Response:

@@ -30,7 +30,7 @@ MESSAGES = {
     "draw some more.",
     "not-grey-images": "{run} was trained on {source}, which is no grey images of classes.",
     "no-image-layer": "{run} has no first layer of images: it was trained on {source}.",
-    "no-classes": "{run} learns numbers and has no classes: it was trained on {source}.",
+    "no-classes": "{run} learns numbers or several labels, not one class a sample: it was trained on {source}.",
     "no-images": "{run} was trained on {source}, whose samples are no images.",
     "no-hidden-layer": "{run} has no hidden layer.",
 }

@@ -148,14 +148,10 @@ class History:
             self.messages = [*self.messages[-99:], data]
 
     def _begin(self, data: dict[str, Any]) -> None:
-        """Another run begins with empty curves; one that goes on keeps what lies before its first step."""
-        again = self.begin is not None and self.begin["run"] == data["run"]
-        first = data["first_step"] if again else 0
+        """A run that goes on keeps what lies before its first step; another one has a history of its own."""
         self.begin = data
-        self.chunks = [chunk for chunk in self.chunks if chunk["step"] <= first] if again else []
-        self.epochs = [row for row in self.epochs if row["step"] <= first] if again else []
-        if not again:
-            self.findings, self.messages = [], []
+        for rows in (self.chunks, self.epochs):
+            rows[:] = [row for row in rows if row["step"] <= data["first_step"]]
 
     def to_json(self) -> dict[str, Any]:
         """The event `history`."""

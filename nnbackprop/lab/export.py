@@ -14,8 +14,10 @@ import numpy as np
 from nnbackprop.data.digit import SIDE
 from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.runs.run_table import list_runs
 from nnbackprop.runs.trained_model import TrainedModel
 
+from .errors import missing
 from .exported_layers import exported_layers
 from .lab import Lab
 from .messages import MAX_STEP_SAMPLES, Step, encode
@@ -27,7 +29,7 @@ LIVE, STATIC = 'data-mode="live"', 'data-mode="static"'
 
 
 def export(runs_dir: Path, run: str | None, folder: Path, on_message: Callable[[str], None]) -> None:
-    """Write the page to a new or an empty folder, with the weights of `run`, or of the last run of digits.
+    """Write the page to a new or an empty folder, with the weights of `run`, or of the last run that it computes.
 
     `on_message` is told why there is no network to draw for. UsageError where the folder holds something, or where
     the run that was named is none of digits, or has a layer that the page does not compute.
@@ -66,13 +68,16 @@ def _first_steps() -> dict[str, Any]:
 def _network(runs_dir: Path, run: str | None, on_message: Callable[[str], None]) -> dict[str, Any] | None:
     """The weights for "draw"; None where there are none, which is said."""
     lab = Lab(runs_dir, run)
-    try:
-        return network(lab.models.digits(lab.session.state.run).trained)
-    except NnbackpropError as error:
-        if run is not None:
-            raise
-        on_message(f"The page has no network to draw for. {error}")
-        return None
+    if (name := lab.session.state.run) is not None:
+        return network(lab.models.open(name).trained)
+    problems: list[NnbackpropError] = []
+    for info in reversed(list_runs(runs_dir).runs):
+        try:
+            return network(lab.models.open(info.name).trained)
+        except NnbackpropError as error:
+            problems.append(error)
+    on_message(f"The page has no network to draw for. {[*problems, missing('no-image-network')][0]}")
+    return None
 
 
 def network(trained: TrainedModel) -> dict[str, Any]:
@@ -81,10 +86,12 @@ def network(trained: TrainedModel) -> dict[str, Any]:
     A pixel v of 0..255 is the input (v - shift) factor.
     """
     objective = trained.evaluator.objective
-    if trained.image_shape != (SIDE, SIDE) or not isinstance(objective.loss, SoftmaxCrossEntropy):
+    digits = trained.mnist_like and trained.image_shape == (SIDE, SIDE)
+    if not (digits and isinstance(objective.loss, SoftmaxCrossEntropy)):
         raise UsageError(
-            f"The page prepares digits of {SIDE} x {SIDE} pixels and takes the softmax of the outputs, and "
-            f"{trained.run_dir.path} was trained on {trained.source} in another way: train the recipe mnist."
+            f"The page prepares drawings as MNIST's digits of {SIDE} x {SIDE} pixels, white on black, and takes "
+            f"the softmax of the outputs. {trained.run_dir.path} was trained on {trained.source}, which are no "
+            "such digits, or with another loss than softmax-cross-entropy: train the recipe mnist."
         )
     layers = exported_layers(trained)
     white = 1.0 if trained.max_input > 2 else 1 / 255  # the value of a pixel 1 in the data

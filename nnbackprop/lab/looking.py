@@ -162,8 +162,8 @@ def _sample(model: Model, i: int) -> dict[str, Any]:
     data, (predicted, probabilities) = model.data, model.outputs
     found = {
         "index": i,
-        "label": int(data.targets[i]),
-        "predicted": int(predicted[i]),
+        "label": data.classes[data.targets[i]],
+        "predicted": data.classes[predicted[i]],
         "probability": float(confidence_of(predicted[i : i + 1], probabilities[i : i + 1])[0]),
     }
     if data.image_shape is None:

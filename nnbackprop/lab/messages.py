@@ -133,10 +133,9 @@ class Step(NetworkRequest):
 
 
 class Break(NetworkRequest, kw_only=True):
-    """A small network trained twice, once with a mistake in its backward pass."""
+    """A small network with a mistake in its backward pass."""
 
     mistake: Name
-    steps: Annotated[int, Meta(ge=1, le=2000)] = 200
 
 
 class Look(Request):

@@ -122,7 +122,7 @@ class Models:
 
     def _in_training(self, name: str) -> Model:
         """The run under way, opened once: epochs save other weights, and those that count are the trainer's."""
-        key = name, (self.runs_dir / name / "config.toml").stat().st_mtime_ns
+        key = name, self.session.run_dir(name).config_path.stat().st_mtime_ns
         if self._training is None or self._training[0] != key:
             self._training = key, self.open(name)
         return self._training[1]

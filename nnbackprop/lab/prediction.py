@@ -11,6 +11,7 @@ from backends.numba_fuse import MIN_COMPILED_SIZE
 from nnbackprop.data import digit
 from nnbackprop.data.digit import Step
 from nnbackprop.errors import DataError, UsageError
+from nnbackprop.report.prediction_metrics import by_class
 from nnbackprop.runs.explanation import layer_outputs, output_gradient
 from nnbackprop.runs.image_samples import in_range
 from nnbackprop.runs.trained_model import TrainedModel
@@ -42,14 +43,14 @@ def predict(model: Model, request: Predict) -> dict[str, Any]:
     trained = model.trained
     stages = prepare(trained, request.drawing.array())
     x = in_range(stages[-1].picture * 255, trained)
-    probabilities = trained.predict_proba(x, "the drawing")[0]
-    predicted = int(trained.evaluator.predicted_targets(probabilities[np.newaxis])[0])
+    probabilities = trained.predict_proba(x, "the drawing")
+    predicted = int(trained.evaluator.predicted_targets(probabilities)[0])
     return {
         "model": {"run": model.name, "step": model.step, "title": model.title},
         "stages": [{"name": s.name, "note": s.note, "picture": picture(s.picture)} for s in stages],
         "classes": trained.classes,
         "predicted": predicted,
-        "probabilities": probabilities,
+        "probabilities": by_class(probabilities)[0],
         "activations": activations(trained, x) if request.activations else [],
         "gradient": None if request.explain is None else gradient(trained, x, request.explain),
         "attack": None if request.attack is None else attack(trained, x, predicted, request),
@@ -115,7 +116,7 @@ def attack(trained: TrainedModel, x: np.ndarray, predicted: int, request: Predic
         "label": label,
         "picture": picture(moved.reshape(trained.image_shape or ()) / white),
         "predicted": int(trained.evaluator.predicted_targets(probabilities)[0]),
-        "probabilities": probabilities[0],
+        "probabilities": by_class(probabilities)[0],
     }
 
 

@@ -25,6 +25,7 @@ def saved_history(run_dir: RunDir) -> History:
         epoch=last["epoch"],
         epochs=config.epochs,
         step=last["step"],
+        steps_per_epoch=last["step"] // max(last["epoch"], 1),
         lr=config.lr if isinstance(config.lr, float) else None,
         dropout=config.dropout,
         seconds=sum(row["seconds"] for row in rows),

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,6 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HOST = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d+))?")
 MAX_BODY = 64 * 1024
 
 POLICY = "; ".join(
@@ -49,11 +51,13 @@ class Guard:
     """ASGI middleware: lets through what is allowed, and adds the headers that keep a browser strict.
 
     `host` is None on the loopback interface; else what was bound: the machine may then be asked for by that name,
-    and by any number.
+    by the name it calls itself, and by any number: rebinding needs a name of the DNS. `address` is the page's.
     """
 
-    def __init__(self, app: App, token: str, port: int, host: str | None = None) -> None:
-        self.app, self.token, self.port, self.host = app, token, port, host
+    def __init__(self, app: App, token: str, port: int, address: str, host: str | None = None) -> None:
+        self.app, self.token, self.port, self.address = app, token, port, address
+        self.takes_numbers = host is not None
+        self.names = LOOPBACK if host is None else (*LOOPBACK, host.lower(), socket.gethostname().lower())
         self.cookie = f"nnbackprop-lab-{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +82,7 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_ours(host):
             raise RequestError(
-                "refused", 403, f"The Host {host[:100]!r} is not this server's: open {self._address()}"
+                "refused", 403, f"The Host {host[:100]!r} is not this server's: open {self.address}"
             )
         origin = headers.get("origin")
         if origin is None and scope["method"] not in ("GET", "HEAD"):
@@ -91,7 +95,7 @@ class Guard:
             if not self._is_token(given[0]):
                 raise RequestError("refused", 403, f"The token is wrong. {NO_TOKEN}")
             return False
-        if not self._is_token(_cookies(headers).get(self.cookie, "")):
+        if not any(map(self._is_token, _cookies(headers, self.cookie))):
             raise RequestError("refused", 403, NO_TOKEN)
         return True
 
@@ -103,22 +107,14 @@ class Guard:
         await send({"type": "http.response.body", "body": b""})
 
     def _is_ours(self, host: str) -> bool:
-        name, separator, port = host.rpartition(":")
-        if not separator or port != str(self.port):
+        match = HOST.fullmatch(host)
+        if match is None or (match["port"] or "80") != str(self.port):  # browsers leave HTTP's own port out
             return False
-        if name.startswith("["):
-            name = name[1:-1] if name.endswith("]") else ""
-        elif ":" in name:
-            return False
-        if name.lower() in LOOPBACK:
-            return True
-        return self.host is not None and (name.lower() == self.host.lower() or _is_address(name))
+        name = (match["v6"] or match["name"]).lower()
+        return name in self.names or (self.takes_numbers and _is_address(name))
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
-
-    def _address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
 
 
 def _is_address(name: str) -> bool:
@@ -140,13 +136,10 @@ def _headers(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _cookies(headers: Mapping[str, str]) -> dict[str, str]:
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(headers.get("cookie", ""))
-    except CookieError:
-        return {}
-    return {name: morsel.value for name, morsel in cookies.items()}
+def _cookies(headers: Mapping[str, str], name: str) -> list[str]:
+    """The values of our cookie; other servers of this machine may have set others, of any form, for all ports."""
+    pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+    return [value for key, _, value in pairs if key == name]
 
 
 async def read_json(scope: Scope, receive: Receive) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import ipaddress
 import re
 import secrets
 import socket
@@ -17,7 +19,6 @@ from nnbackprop.errors import UsageError
 
 from .security import LOOPBACK
 
-PORT = 8600
 TOKEN = re.compile(r"[\w.~-]{16,200}", re.ASCII)
 
 
@@ -28,7 +29,7 @@ class LabServer:
         self,
         runs_dir: Path,
         run: str | None = None,
-        port: int = PORT,
+        port: int = 0,
         host: str | None = None,
         token: str | None = None,
     ) -> None:
@@ -46,8 +47,9 @@ class LabServer:
         self.lab = Lab(runs_dir, run)
         self._listener = _bind(host or LOOPBACK[0], port)
         port = self._listener.getsockname()[1]
+        page = f"http://{_name_to_open(self._listener, host)}:{port}/"
         config = uvicorn.Config(
-            app.make_app(self.lab, token, port, host if outside else None),
+            app.make_app(self.lab, token, port, page, host if outside else None),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -58,8 +60,7 @@ class LabServer:
         self._server = uvicorn.Server(config)
         self._end = self._server.handle_exit
         self._server.handle_exit = self._handle_exit
-        name = f"[{host}]" if host is not None and ":" in host else host or LOOPBACK[0]
-        self.address = f"http://{name}:{port}/?token={token}"
+        self.address = f"{page}?token={token}"
 
     def run(self) -> None:
         """Serve until `stop`, or until Ctrl-C; a run under way is then stopped and saved."""
@@ -131,7 +132,20 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.listen()  # from here on a browser waits, though nothing is served yet
     except (OSError, OverflowError) as error:
         listener.close()
-        raise UsageError(
-            f"The lab cannot listen on {host}, port {port} ({error}): --port 0 takes a free one."
-        ) from error
+        foreign = isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+        advice = "--host takes an address of this machine." if foreign else "--port 0 takes a free one."
+        raise UsageError(f"The lab cannot listen on {host}, port {port} ({error}): {advice}") from error
     return listener
+
+
+def _name_to_open(listener: socket.socket, host: str | None) -> str:
+    """What a browser calls the host; where all addresses are listened on, the one that other machines know."""
+    name, v6 = host or LOOPBACK[0], listener.family == socket.AF_INET6
+    if ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_unspecified:
+        with socket.socket(listener.family, socket.SOCK_DGRAM) as outward:
+            try:
+                outward.connect(("2001:db8::1" if v6 else "192.0.2.1", 9))  # no machine's; nothing is sent
+                name = outward.getsockname()[0]
+            except OSError:  # there is no network
+                name = "::1" if v6 else LOOPBACK[0]
+    return f"[{name}]" if v6 else name

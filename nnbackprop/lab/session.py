@@ -161,8 +161,11 @@ class Session:
             time.sleep(FOLLOW_INTERVAL)
             try:
                 now = saved_history(run_dir)
-            except NnbackpropError:  # a file that is just being replaced
-                continue
+            except NnbackpropError:  # a file that is just being replaced, or all of them are gone
+                if run_dir.config_path.is_file():
+                    continue
+                now = History()
+                now.state = replace(history.state, status="stopped", elsewhere=False)
             with self._lock:
                 if self.history is not history:
                     return

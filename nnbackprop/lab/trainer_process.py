@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 from .worker import Job, work
@@ -18,7 +20,8 @@ class TrainerProcess:
         self._connection: Any  # a Connection; on Windows a PipeConnection
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, job), name="nnbackprop lab trainer")
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()
 
     @property
@@ -56,3 +59,20 @@ class TrainerProcess:
             f"The training process ended {how}, without a word. What the run had saved is kept: resume it, or, "
             "where memory ran out, train a smaller network."
         )
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process started within it meets no Ctrl-C, which a terminal sends to all: the server tells it to stop.
+
+    Not so on Windows, where no signal can be blocked.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which else starts with the process, and lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

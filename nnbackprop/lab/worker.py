@@ -178,7 +178,7 @@ class Training:
             epochs=trainer.epochs,
             step=trainer.progress.step,
             steps_per_epoch=build.steps_per_epoch(run.config, len(run.data.train)),
-            lr=lr if isinstance(lr, float) else None,
+            lr=trainer.progress.lr_factor * lr if isinstance(lr, float) else None,
             dropout=trainer.network.dropout_rates,
             seconds=trainer.progress.seconds,
             reason=trainer.stop_reason if status in ("finished", "stopped") else None,

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from nnbackprop._files import append, write_atomically
+from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import EpochEnd, TrainBegin
@@ -24,11 +25,17 @@ class CSVLogger(Callback):
         self.path = Path(path)
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Keep the rows of the epochs before this one."""
+        """Keep the rows of the epochs before this one; RunFolderError where the file holds other rows."""
         if not self.path.exists():
             return
-        head, *rows = list(csv.reader(io.StringIO(self.path.read_text(encoding="utf-8")))) or [[]]
-        kept = [cells for cells in rows if cells and int(cells[0]) < trainer.progress.epoch]
+        try:
+            head, *rows = list(csv.reader(io.StringIO(self.path.read_text(encoding="utf-8")))) or [[]]
+            kept = [cells for cells in rows if cells and int(cells[0]) < trainer.progress.epoch]
+        except (ValueError, csv.Error) as error:
+            raise RunFolderError(
+                f"{self.path} holds a row that does not begin with the number of an epoch ({error}): put back "
+                "what was there, or move the file away, and a new one is begun."
+            ) from error
         write_atomically(self.path, _text(*([head, *kept] if kept else [])))
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from backends import Array, Tree, tree_map
 from nnbackprop.nn.layers.base import Params
 
-from .base import Optimizer, check_decay
+from .base import Optimizer, check_decay, check_optimizer
 
 
 def average_kernel(xp: Any, average: Array, w: Array, rate: Array) -> Array:
@@ -31,6 +31,7 @@ class ExponentialMovingAverage(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_optimizer(self.optimizer, self)
         check_decay("decay", self.decay)
 
     @property

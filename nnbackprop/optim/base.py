@@ -54,7 +54,11 @@ class Optimizer:
         return {"lr": float(lr)}
 
     def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the scalar arguments of the kernel, in its order, from a step's `scalars`."""
+        """Return the scalar arguments of the kernel, in its order, from a step's `scalars`.
+
+        A number computed from hyperparameters alone, such as 1 - beta, is one of them: on large arrays a kernel
+        may be compiled, with every scalar rounded to the arrays' dtype first.
+        """
         return scalars["lr"], *vars(self).values()
 
     def step(
@@ -80,6 +84,15 @@ class Optimizer:
     def state_for_new_params(self, xp: Any, params: Params, state: Tree) -> Tree:
         """Return the state from which training goes on with other parameters."""
         return state
+
+
+def check_optimizer(optimizer: Any, owner: object) -> None:
+    """Raise UsageError unless `optimizer`, given to the optimizer `owner`, is one and not its class."""
+    if not isinstance(optimizer, Optimizer):
+        hint = f" Write {optimizer.__name__}(), with parentheses." if isinstance(optimizer, type) else ""
+        raise UsageError(
+            f"{type(owner).__name__} needs an optimizer, such as nb.Adam(), and got {optimizer!r}.{hint}"
+        )
 
 
 def check_decay(name: str, value: float) -> None:

@@ -10,7 +10,7 @@ from backends import Array, Tree, leaves, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
-from .base import Optimizer
+from .base import Optimizer, check_optimizer
 
 NORM_EPS = 1e-6
 """Added to the norm before the division, as PyTorch does: all-zero gradients stay zero, and finite."""
@@ -23,7 +23,7 @@ class GradientClipping(Optimizer):
     Either may be None, for no such limit. The state is the optimizer's.
 
     Raises:
-        UsageError: neither limit is given, or one is not above 0.
+        UsageError: neither limit is given, or one is not above 0; what is no optimizer.
     """
 
     optimizer: Optimizer
@@ -33,6 +33,7 @@ class GradientClipping(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_optimizer(self.optimizer, self)
         limits = [limit for limit in (self.norm, self.value) if limit is not None]
         if not limits:
             raise UsageError("GradientClipping needs a limit: norm=1.0, value=0.5, or both.")

@@ -33,6 +33,15 @@ class Schedule(ABC):
         """The learning rate of a step."""
 
 
+def _check_schedules(owner: Schedule, *schedules: object) -> None:
+    """UsageError unless all are schedules, or functions of the step."""
+    for schedule in schedules:
+        if isinstance(schedule, type) or not callable(schedule):
+            raise UsageError(
+                f"{type(owner).__name__} needs a schedule, such as nb.Constant(0.1), and got {schedule!r}."
+            )
+
+
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same rate throughout."""
@@ -113,6 +122,10 @@ class Warmup(Schedule):
     warmup_steps: int
     after: Schedule
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_schedules(self, self.after)
+
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:
             return self.after(0) * (step + 1) / self.warmup_steps
@@ -125,6 +138,10 @@ class Piecewise(Schedule):
 
     schedules: tuple[Schedule, ...]
     boundaries: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_schedules(self, *self.schedules)
 
     def __call__(self, step: int) -> float:
         return self.schedules[bisect_right(self.boundaries, step)](step)
@@ -173,7 +190,13 @@ def parse_schedule(text: str, lr: float, total_steps: int, steps_per_epoch: int)
         return warmup
     if not isinstance(warmup, Warmup):
         raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {text!r}.")
-    return replace(warmup, after=parse_schedule(rest, lr, total_steps - warmup.warmup_steps, steps_per_epoch))
+    left = total_steps - warmup.warmup_steps
+    if left < 1 and rest in ("cosine", "one-cycle"):
+        raise UsageError(
+            f"The schedule {text!r} cannot be: the run has {total_steps} steps, and its warm-up takes them all. "
+            "Make the warm-up shorter, or the run longer."
+        )
+    return replace(warmup, after=parse_schedule(rest, lr, left, steps_per_epoch))
 
 
 def _parse(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from nnbackprop.runs.run_table import RunTable
 from nnbackprop.training.lr_finder import LRFinderResult
 
 from . import formatting
-from .style import PALETTE, new_plot, new_plots
+from .style import PALETTE, new_plot, new_plots, printable
 
 Row = Mapping[str, Any]
 
@@ -82,22 +83,27 @@ def gradient_norms(rows: Sequence[Row]) -> Figure:
 
 
 def comparison_plot(found: RunTable) -> Figure:
-    """Loss, and the first metric where there is one, by epoch: a colour a run, the training part dashed."""
+    """Loss, and the first metric where there is one, by epoch: a colour a run, the training part dashed.
+
+    A run whose name the font cannot write is named by its place.
+    """
     names = ["loss", *dict.fromkeys(name for run in found.runs for name in metric_names(run.rows)[:1])][:2]
     figure, plots = new_plots("Runs by epoch (dashed: training part)", len(names), 5.5 * len(names))
     for axes, name in zip(plots, names, strict=True):
+        lines = []
         for i, run in enumerate(found.runs):
-            colour = PALETTE[i % len(PALETTE)]
-            for part in dict.fromkeys((run.part, "train")):
+            for part in dict.fromkeys(("train", run.part)):
                 values = [row.get(f"{part}_{name}") for row in run.rows]
-                label = run.name if part == run.part else f"_{run.name}"  # an underscore: not in the legend
-                _plot_line(axes, run.rows, values, label, color=colour, ls="-" if part == run.part else "--")
+                colour, ls = PALETTE[i % len(PALETTE)], "-" if part == run.part else "--"
+                line = _plot_line(axes, run.rows, values, run.name, color=colour, ls=ls)
+            lines.append(line)
         _label_axes(axes, max((run.rows for run in found.runs), key=len), name.replace("_", " "))
         if name.endswith("accuracy"):
             axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
-    handles, labels = plots[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    shown = printable([run.name for run in found.runs])
+    pairs = zip(shown, found.runs, strict=True)
+    labels = [name if name == run.name else f"run {i}" for i, (name, run) in enumerate(pairs, 1)]
+    figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -119,12 +125,15 @@ def lr_plot(found: LRFinderResult) -> Figure:
     return figure
 
 
-def _plot_line(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], name: str, **options: Any) -> None:
+def _plot_line(
+    axes: Axes, rows: Sequence[Row], values: Sequence[float | None], name: str, **options: Any
+) -> Line2D:
     """A line with gaps where a value is missing or not finite."""
     numbers = [v if v is not None and math.isfinite(v) else math.nan for v in values]
     marker = "o" if len(rows) <= MAX_MARKERS else ""
     epochs = [row["epoch"] for row in rows]
-    axes.plot(epochs, numbers, label=name, lw=1.6, marker=marker, ms=3.5, clip_on=False, **options)
+    (line,) = axes.plot(epochs, numbers, label=name, lw=1.6, marker=marker, ms=3.5, clip_on=False, **options)
+    return line
 
 
 def _finite_values(axes: Axes) -> np.ndarray:

@@ -7,9 +7,11 @@ import re
 from nnbackprop.runs.settings import SETTING_NAMES
 
 OPTION = re.compile(
-    rf"\w\([^()]*\)|(?<![\w.])(?P<name>{'|'.join(SETTING_NAMES)})=(?P<value>\[[^\]]*\]|'[^']*'|[\w.+-]*\w)"
+    r"\w\([^()]*\)|(?<!\w)'[^'\n]*'|"
+    rf"(?<![\w./\\-])(?P<name>{'|'.join(SETTING_NAMES)})=(?P<value>\[[^\]]*\]|'[^']*'|[\w.+-]*\w)"
+    r"(?![\w.+-]*[/\\])"
 )
-"""A call, whose arguments stay as they are; or an option of a run and its value."""
+"""A call or a quotation, which stay as they are; or an option of a run and its value, not within a path."""
 
 
 def with_flags(text: str) -> str:

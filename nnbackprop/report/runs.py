@@ -27,13 +27,16 @@ def runs_table(found: RunTable) -> RenderableType:
     """A row a run: status, epochs, best score, time of training, age, tags."""
     if not found.runs:
         return Text("There are no runs here: nnbackprop train makes one; --runs-dir names another folder.")
-    heads = ("run", "status", "epochs", "loss", "score", "of", "time", "age", "tags")
+    tags = ["tags"] if any(run.tags for run in found.runs) else []
+    heads = ("run", "status", "epochs", "loss", "score", "of", "time", "age", *tags)
     table = new_table(*heads, right=("epochs", "loss", "score", "time", "age"))
+    for column in table.columns[1:8]:
+        column.no_wrap = True  # names and tags may go on in a second line, nothing else
     now = time.time()
     for run in found.runs:
         planned = f"{run.epochs}/{run.config.epochs}" if run.config else MISSING
-        when = age(now - run.changed)
-        table.add_row(_name(run), _status(run), planned, *_score(run), duration(run.seconds), when, _tags(run))
+        cells = (_name(run), _status(run), planned, *_score(run), duration(run.seconds), age(now - run.changed))
+        table.add_row(*cells, *(_tags(run) for _ in tags))
     return table
 
 
@@ -60,9 +63,9 @@ def comparison_report(found: RunTable) -> RenderableType:
 
 
 def _metric(name: str, run: RunInfo) -> str:
-    if name not in run.score:
+    if (value := run.score.get(name)) is None:
         return MISSING
-    return loss(run.score[name]) if name == "loss" else metric(name, run.score[name])
+    return loss(value) if name == "loss" else metric(name, value)
 
 
 def _best_epoch(run: RunInfo) -> str:
@@ -107,9 +110,8 @@ def _score(run: RunInfo) -> tuple[str, str, str]:
     """Loss, first metric and the part they are of."""
     if not run.score:
         return MISSING, MISSING, MISSING
-    (_, value), *others = run.score.items()
-    name, first = others[0] if others else ("", None)
-    return loss(value), MISSING if first is None else metric(name, first), run.part
+    first, *metrics = run.score
+    return _metric(first, run), _metric(metrics[0], run) if metrics else MISSING, run.part
 
 
 def _tags(run: RunInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -34,7 +35,7 @@ def search_report(found: SearchResult) -> RenderableType:
     if found.best is None:
         lines.append(Text("No trial was trained to its end: the outcomes say why.", "yellow"))
     else:
-        lines.append(Text(f"Best: nnbackprop train {found.path / 'best.toml'}"))
+        lines.append(Text(f"Best: nnbackprop train {shlex.quote(str(found.path / 'best.toml'))}"))
     return Group(*lines)
 
 

@@ -243,8 +243,14 @@ def split_schedule(text: str) -> tuple[str, ReduceLROnPlateau | None]:
     """
     *before, last = text.split("+")
     name, *numbers = last.split(":")
-    if name != "reduce-on-plateau":
+    names = [part.partition(":")[0] for part in before]
+    if "reduce-on-plateau" not in (*names, name):
         return text, None
+    if name != "reduce-on-plateau" or {*names} - {"warmup"}:
+        raise UsageError(
+            f"The schedule {text!r} cannot be: reduce-on-plateau is the last, and only a warm-up goes before it, "
+            "as in warmup:500+reduce-on-plateau:5:0.1."
+        )
     try:
         patience, factor = numbers
         plateau = ReduceLROnPlateau(patience=int(patience), factor=float(factor))

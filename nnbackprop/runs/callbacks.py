@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnbackprop._files import append
+from nnbackprop._json import to_json_text
 from nnbackprop.errors import UsageError
 from nnbackprop.optim.schedules import Piecewise
 from nnbackprop.training.callbacks import Callback, EarlyStopping
@@ -60,7 +60,7 @@ class JsonlLogger(Callback):
         """Keep the row, with counts of confused classes, threads where they may change, and changes of --lr."""
         threads = {} if self.threads is None else {"threads": self.threads.threads}
         more = threads | confusion(event) | lr_changes(trainer, event)
-        self.rows.append(json.dumps(row(event) | more) + "\n")
+        self.rows.append(to_json_text(row(event) | more) + "\n")
 
     def flush(self) -> None:
         """Append what has been collected."""

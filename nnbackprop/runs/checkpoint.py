@@ -109,6 +109,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     # safetensors writes a transposed view's memory as it lies, in the wrong order: hand it C order alone.
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in checkpoint.arrays.items()}
     meta = {"format": FORMAT, "sha256": NO_DIGEST.decode(), **checkpoint.meta}
+    # a sum of the epoch under way may be infinite, and is gone on from: json.dumps keeps it, though it is no JSON
     content = serialise(arrays, {"nnbackprop": json.dumps(meta)})
     return b"".join(_sealed(content, hashlib.sha256(content).hexdigest().encode()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nnbackprop.data.catalog import DATASETS
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.errors import UsageError
 
@@ -36,15 +37,22 @@ def check_config(config: Config) -> None:
                 f"{name} come after steps {', '.join(map(str, after))}; each must be later than the one before. "
                 f"Put back the config.toml that the run wrote, or leave {name} out."
             )
-    for flag, given in _without_effect(config).items():
-        if given:
-            raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
+    for name, needed in idle_settings(config).items():
+        if getattr(config, name) != getattr(Config, name):
+            raise UsageError(
+                f"{_flag(name)} without {needed} would do nothing: leave it out, or give what it goes with."
+            )
 
 
 def check_new_run(config: Config) -> None:
     """UsageError for what `check_config` refuses, and for what a run cannot begin with."""
     check_config(config)
     check_name(config.run_name)
+    for name in ("separator", "decimal", "encoding", "header", "channels"):
+        if config.data in DATASETS and (value := getattr(config, name)) != getattr(Config, name):
+            raise UsageError(
+                f"{_flag(name)} {value} says how files are read, and {config.data} is none: leave it out."
+            )
     if config.dropout_changes:
         raise UsageError(
             "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "
@@ -52,13 +60,18 @@ def check_new_run(config: Config) -> None:
         )
 
 
-def _without_effect(config: Config) -> dict[str, bool]:
-    """Whether each flag was given without what it goes with."""
-    return {
-        "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
-        "augment-half-angle without augment": bool(config.augment_half_angle) and not config.augment,
-        "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),
+def idle_settings(config: Config) -> dict[str, str]:
+    """The settings that do nothing as the others are, and what each of them goes with."""
+    used = {
+        "weight_decay": ("adamw", config.optimizer == "adamw"),
+        "augment_half_angle": ("augment", config.augment),
+        "penalize_biases": ("l1 or l2", config.l1 or config.l2),
     }
+    return {name: needed for name, (needed, is_there) in used.items() if not is_there}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _check_names(config: Config) -> None:

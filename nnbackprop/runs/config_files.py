@@ -53,8 +53,8 @@ def read_recipe(recipe: str) -> dict[str, Any]:
         return _read_toml(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(
-            f"{recipe!r} is neither a recipe nor a TOML file. The recipes are {', '.join(recipes())}; "
-            "a file of your own ends in .toml and holds the same settings."
+            f"{recipe!r} is neither a recipe nor a TOML file, and there is no data of that name. The recipes are "
+            f"{', '.join(recipes())}; a file of your own ends in .toml and holds the same settings."
         ) from None
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
@@ -81,8 +81,10 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
     return "table" if is_table(path) else "images" if is_image_folder(path) else "mnist", settings
 
 
-def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:
+def apply_overrides(recipe: Config, overrides: Mapping[str, Any], source: str | None = None) -> Config:
     """A recipe with other values for the settings in `overrides`; `layers` replaces its hidden layers, and back.
+
+    A learning rate replaces the recipe's changes of it, an optimizer without weight decay its weight decay.
 
     A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
     left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
@@ -92,11 +94,15 @@ def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:
         recipe = replace(recipe, **PLAIN_NETWORK)
     elif "hidden" in overrides:
         recipe = replace(recipe, layers=())
+    if "lr" in overrides:
+        recipe = replace(recipe, lr_changes=())
+    if overrides.get("optimizer", "adamw") != "adamw":
+        recipe = replace(recipe, weight_decay=Config.weight_decay)
     of_input, *of_hidden = recipe.dropout or (0.0,)
     if "hidden" in overrides and of_hidden:
         fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]
         overrides = {"dropout": [of_input, *fitted] if fitted else [], **overrides}
-    return with_changes(recipe, overrides, f"The recipe {recipe.recipe} with the given flags")
+    return with_changes(recipe, overrides, source or f"The recipe {recipe.recipe} with the given flags")
 
 
 def resolve(recipe: str, overrides: Mapping[str, Any]) -> Config:
@@ -118,7 +124,7 @@ def load_run_config(path: Path) -> Config:
 def to_toml(config: Config) -> str:
     """The whole configuration, runnable again; settings that are None are left out, as TOML has no null.
 
-    UsageError where it is larger than a file that is read may be.
+    UsageError where it is larger than a file that is read may be, or has a line of more dots.
     """
     import tomli_w
 
@@ -128,6 +134,8 @@ def to_toml(config: Config) -> str:
             f"The configuration has {size:,} bytes, and a config.toml may have {MAX_FILE_SIZE:,}: most are names "
             "of columns (--target, --features, --drop). Name fewer, or take unused columns out of the table."
         )
+    if dotted := next((line for line in text.split("\n") if line.count(".") > MAX_DOTS), None):
+        raise UsageError(f"A line of a config.toml may have {MAX_DOTS} dots, and one has more: {dotted.strip()}.")
     return text
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from nnbackprop._system_info import cores
 from nnbackprop.data.mapped import MappedArray
 from nnbackprop.nn.trace import LayerSummary
+from nnbackprop.training.checks import check_batches
 from nnbackprop.training.events import LayerRow
 from nnbackprop.training.trainer import Trainer
 
@@ -50,6 +51,7 @@ def dry_run(config: Config) -> DryRun:
     config = build.resolve_task(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it
     trainer = initialized_trainer(replace(config, lr=number), backend, data)
+    check_batches(trainer, data.train)
     samples = {name: len(part) if part else 0 for name, part in data.parts.items()}
     batch, steps = build.batch_size(config, len(data.train)), build.steps_per_epoch(config, len(data.train))
     seconds = None

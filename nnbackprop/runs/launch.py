@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Any
 
-from nnbackprop.distributed.environment import RUN_FILE
+from nnbackprop.distributed.environment import RUN_FILE, SECONDS_SPENT
 from nnbackprop.errors import (
     DataError,
     DivergedError,
@@ -46,27 +49,30 @@ class Launched:
     signal: int = 0
 
 
-def launch(processes: int, restarts: int, words: Sequence[str]) -> int:
-    """Run `nnbackprop WORDS` in so many processes; the exit status.
+def launch(
+    processes: int, restarts: int, words: Sequence[str], given: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    """Run `nnbackprop WORDS` in so many processes; the exit status. `given` are the settings of a resume in them.
 
     Up to `restarts` times they are started again where one was killed, crashed or did not answer: from the last
-    checkpoint, or anew where there is none.
+    checkpoint, on the library and device given, or anew where there is none.
     """
-    mpiexec = _find_mpiexec()
+    mpiexec, began = _find_mpiexec(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "run"
         while True:
             command = [mpiexec, "-n", str(processes), sys.executable, "-m", "nnbackprop", *words]
-            ended = _run(command, os.environ | {RUN_FILE: str(record)})
+            spent = time.monotonic() - began
+            ended = _run(command, os.environ | {RUN_FILE: str(record), SECONDS_SPENT: str(spent)})
+            go_on = _words_to_go_on(record, given)
             again = bool(restarts) and ended.status not in FINAL
             if ended.signal or again:
                 left = restarts if again else 0
-                print(_what_happened(ended, words[0], record, processes, left), file=sys.stderr, flush=True)
+                print(_what_happened(ended, words[0], go_on, processes, left), file=sys.stderr, flush=True)
             if not again:
                 return ended.status
             restarts -= 1
-            if _saved(record):
-                words = ["train", "--resume", record.read_text(encoding="utf-8")]
+            words = go_on or words
 
 
 def _find_mpiexec() -> str:
@@ -120,24 +126,31 @@ def _pass_on(stream: IO[bytes]) -> int:
     return killed_by
 
 
-def _saved(record: Path) -> bool:
-    """Whether the run that `record` names has a checkpoint."""
-    return record.is_file() and any(
-        (Path(record.read_text(encoding="utf-8")) / "checkpoints").glob("*.safetensors")
-    )
+def _words_to_go_on(record: Path, given: Mapping[str, Any]) -> list[str]:
+    """The words that go on with the run that `record` names; none where it has no checkpoint.
+
+    A run's configuration does not keep the library and device that a resume was given.
+    """
+    if not record.is_file():
+        return []
+    run = record.read_text(encoding="utf-8")
+    if not any((Path(run) / "checkpoints").glob("*.safetensors")):
+        return []
+    place = [(f"--{name}", given[name]) for name in ("backend", "device") if name in given]
+    return ["train", "--resume", run, *(word for pair in place for word in pair)]
 
 
-def _what_happened(ended: Launched, command: str, record: Path, processes: int, restarts: int) -> str:
+def _what_happened(ended: Launched, command: str, go_on: Sequence[str], processes: int, restarts: int) -> str:
     name = signal.Signals(ended.signal).name if ended.signal else ""
     cause = f"was killed by signal {ended.signal} ({name})" if name else f"ended with status {ended.status}"
     memory = ", as the system does where memory runs out" if ended.signal == 9 else ""
     ending = f"error: One of the {processes} processes {cause}{memory}, and the others were stopped."
     if restarts:
-        left = "from the last checkpoint" if _saved(record) else "from the beginning"
+        left = "from the last checkpoint" if go_on else "from the beginning"
         return f"{ending} They are started again {left}; after this, {restarts - 1} times more."
     if command == "search":
         return f"{ending} The same command goes on with the search."
-    if _saved(record):
-        run = record.read_text(encoding="utf-8")
-        return f"{ending} The last checkpoint is whole: nnbackprop train --resume {run} --processes {processes}"
+    if go_on:
+        words = shlex.join(["nnbackprop", *go_on, "--processes", str(processes)])
+        return f"{ending} The last checkpoint is whole: {words}"
     return f"{ending} Nothing was saved before."

@@ -53,7 +53,7 @@ def resume(
 
 def change_lr(run: Run, lr: float) -> None:
     """Let a run that stands between two steps go on with another learning rate, as `--resume --lr` does."""
-    run.config = _with_lr(run.config, lr, run.trainer.progress.step)
+    run.config = _with_lr(run.config, lr, run.trainer)
     run.trainer.set_options(lr=build.learning_rate(run.config, len(run.data.train)), config=asdict(run.config))
 
 
@@ -86,7 +86,7 @@ def _resumed(
     else:  # killed before its first checkpoint
         trainer = initialized_trainer(config, backend, data)
     config = _with_dropout_of(config, trainer.progress.step)
-    config = _with_lr(config, overrides.get("lr"), trainer.progress.step)
+    config = _with_lr(config, overrides.get("lr"), trainer)
     trainer.set_options(lr=build.learning_rate(config, len(data.train)))
     epochs_done, within_epoch = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < epochs_done + within_epoch:
@@ -162,8 +162,8 @@ def _report_changed_lr(
         return
     reasons = []
     if saved.lr_changes != config.lr_changes:
-        _, lr = (config.lr_changes or ((0, config.lr),))[-1]
-        reasons.append(f"--lr {lr:g} is where the schedule {config.schedule} goes on from.")
+        lr = config.lr_changes[-1][1] if config.lr_changes else float(config.lr)
+        reasons.append(f"--lr {factor * lr:g} is where the schedule {config.schedule} goes on from.")
     schedules = (build.learning_rate(replace(c, lr_changes=()), samples) for c in (saved, config))
     if next(schedules) != next(schedules):
         reasons.append(
@@ -188,7 +188,7 @@ def _with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     if overrides.get("schedule_epochs", span) != span:
         raise UsageError(
             f"--schedule-epochs {overrides['schedule_epochs']} is not what the run's schedule has spanned so far, "
-            f"{span} epochs: --schedule-epochs {span} keeps that; without it the schedule spans --epochs."
+            f"{span} epochs: leave it out, or give --schedule-epochs {span}."
         )
     without_lr = {name: value for name, value in overrides.items() if name != "lr"}
     return with_changes(config, without_lr, "The resumed run with the given flags")
@@ -199,14 +199,18 @@ def _with_dropout_of(config: Config, step: int) -> Config:
     return replace(config, dropout_changes=tuple(c for c in config.dropout_changes if c[0] <= step))
 
 
-def _with_lr(config: Config, lr: Any, step: int) -> Config:
-    """The configuration with this learning rate after `step` steps; the same where `lr` is None or no other."""
+def _with_lr(config: Config, lr: Any, trainer: Trainer) -> Config:
+    """The configuration with this learning rate from here on; the same where `lr` is None or no other.
+
+    It is kept as the rate that becomes `lr` by the factor of plateaus and divergences so far.
+    """
     if lr is None:
         return config
     if lr == "auto":
         raise UsageError(
             "--lr auto is found before a run's first step, and --resume goes on with one: give --lr a number."
         )
+    step, lr = trainer.progress.step, lr / trainer.progress.lr_factor
     earlier = [change for change in config.lr_changes if change[0] < step]
     if lr != (earlier[-1][1] if earlier else config.lr):
         earlier.append((step, lr))

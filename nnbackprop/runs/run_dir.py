@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
+from nnbackprop._json import from_json_text, to_json_text
 from nnbackprop._system_info import Blas, cores, get_num_threads, processor, versions
 from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
+
+LOCK_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RunDir:
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._check_links()
         raise RunFolderError(
-            f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
+            f"'{run}' is no run folder (there is no config.toml in '{Path(run)}' nor in '{runs / run}'): "
             "name a folder that `nnbackprop train` wrote, or `last`."
         )
 
@@ -84,7 +87,7 @@ class RunDir:
         """Within it no other process writes to the folder; the system's lock goes when its holder does."""
         with contextlib.ExitStack() as stack:
             try:
-                _lock(stack.enter_context((self.path / ".lock").open("wb")))
+                _lock_patiently(stack.enter_context((self.path / ".lock").open("wb")))
             except OSError as error:
                 raise RunFolderError(
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
@@ -139,14 +142,14 @@ class RunDir:
         write_atomically(self.path / name, content.encode())
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Write JSON, indented for people."""
-        self.write(name, json.dumps(values, indent=2) + "\n")
+        """Write JSON, indented for people, with null for NaN and infinity."""
+        self.write(name, to_json_text(values, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What `write_json` wrote; None where there is no such file."""
+        """What `write_json` wrote, NaN as None; None where there is no such file."""
         path = self.path / name
         try:
-            found = json.loads(_read_text(path))
+            found = from_json_text(_read_text(path))
         except FileNotFoundError:
             return None
         except TooLargeError:
@@ -158,7 +161,7 @@ class RunDir:
         return found
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
+        """The rows of metrics.jsonl, NaN as None; a last line cut off by a crash is left out."""
         try:
             return [_parse_row(line) for line in _read_text(self.metrics_path).split("\n")[:-1]]
         except FileNotFoundError:
@@ -173,7 +176,7 @@ class RunDir:
 
     def drop_metrics(self, from_epoch: int) -> None:
         """Drop the rows of `from_epoch` and later, which a run resumed from an older checkpoint writes again."""
-        kept = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] < from_epoch]
+        kept = [to_json_text(row) + "\n" for row in self.read_metrics() if row["epoch"] < from_epoch]
         self.write("metrics.jsonl", "".join(kept))
 
 
@@ -183,6 +186,8 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
         )
+    if name == "last":
+        raise UsageError("A run cannot be called last, which stands for the newest one: give it another --name.")
 
 
 def _read_text(path: Path) -> str:
@@ -193,7 +198,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_row(line: str) -> dict[str, Any]:
-    row = json.loads(line)
+    row = from_json_text(line)
     if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
         raise ValueError("it names no epoch")
     return row
@@ -209,6 +214,16 @@ def _lock(file: BinaryIO, shared: bool = False) -> None:
         import fcntl
 
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+def _lock_patiently(file: BinaryIO) -> None:
+    """Take the lock, or raise OSError after about 0.1 s: whoever asks `in_use` holds it for a moment."""
+    for _ in range(LOCK_ATTEMPTS - 1):
+        with contextlib.suppress(OSError):
+            _lock(file)
+            return
+        time.sleep(0.001)
+    _lock(file)
 
 
 def _written_at(folder: Path) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 
 from nnbackprop.errors import NnbackpropError, RunFolderError
 
-from .config import NO_FLAGS, Config
+from .config import Config
 from .config_files import load_run_config
 from .run_dir import RunDir
 
-NOT_COMPARED = {*NO_FLAGS, "name", "tags", "runs_dir", "progress", "keep_checkpoints", "save_every", "log"}
+NOT_COMPARED = {"recipe", "title", "name", "tags", "runs_dir", "progress", "keep_checkpoints", "save_every", "log"}
 """Settings that say nothing of what was trained."""
 
 
@@ -59,8 +59,8 @@ class RunInfo:
         return scored[-1] if scored else None
 
     @property
-    def score(self) -> dict[str, float]:
-        """Loss and metrics of the best row, by name; empty before the first epoch is done."""
+    def score(self) -> dict[str, float | None]:
+        """Loss and metrics of the best row, by name, None for NaN; empty before the first epoch is done."""
         prefix, row = f"{self.part}_", self.best_row or {}
         return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
 

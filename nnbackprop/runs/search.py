@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,9 @@ class PruningCallback(Callback):
 def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
     """Train a trial to its end, or until it is pruned, and tell the study."""
     optuna, outcome, callback = import_optuna(), "pruned", PruningCallback(trial)
-    config = file.config_of(trial.params)
-    early_stopping = EarlyStopping(config.patience)
     try:
+        config = file.config_of(trial.params)
+        early_stopping = EarlyStopping(config.patience)
         check_config(config)
         backend, parts = open_backend(config), data.of(config)
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
@@ -216,8 +216,10 @@ def _open_study(file: SearchFile, path: Path) -> Any:
         before = study.user_attrs.get("definition")
         if before is None:
             study.set_user_attr("definition", definition)
-        elif before != definition:
-            changed = sorted(n for n in {*before, *definition} if before.get(n) != definition.get(n))
+            return study
+        defaults = {name: value for name, value in _json(asdict(Config())).items() if name in definition}
+        before = defaults | before  # a setting added since has its default
+        if changed := sorted(n for n in {*before, *definition} if before.get(n) != definition.get(n)):
             raise UsageError(
                 f"{path} is a search with other settings; those that differ: {', '.join(changed)}. Only the "
                 "number of trials may change: put the others back, or give this search another name, by name = ..."

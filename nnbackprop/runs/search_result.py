@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nnbackprop._json import json_values
+
 MIN_COMPLETE = 4  # trials, below which nothing is said of what mattered
 
 
@@ -37,7 +39,7 @@ class TrialRow:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "loss": self.loss if math.isfinite(self.loss) else None}
+        return dict(json_values(asdict(self)))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from typing import Any, Literal
 from nnbackprop.errors import UsageError
 
 from .config import Config
+from .config_checks import idle_settings
 from .config_files import apply_overrides, parse_recipe, read_recipe
 from .run_data import absolute
-from .settings import with_changes, with_current_names
+from .settings import with_current_names
+from .transfer import absolute_run
 
 SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")
@@ -35,7 +37,10 @@ TUPLES = {field.name for field in fields(Config) if isinstance(getattr(Config(),
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included, integers where both are; with `log` even in their logarithm."""
+    """Numbers from `low` to `high`, both included, integers where both are; with `log` even in their logarithm.
+
+    Both are integers only of settings that take no other numbers.
+    """
 
     low: float
     high: float
@@ -76,13 +81,18 @@ class SearchFile:
         return {**config, "search": {name: value for name, value in self.table.items() if name != "trials"}}
 
     def config_of(self, params: Mapping[str, Any]) -> Config:
-        """The configuration of a trial with these parameters, by the names that they have in tables."""
-        return apply_overrides(self.config, {name: self._value(name, value) for name, value in params.items()})
+        """The configuration of a trial with these parameters, by the names that they have in tables.
+
+        Settings that do nothing beside the others, such as a weight decay without AdamW, are as by default.
+        """
+        config = apply_overrides(self.config, {name: self._value(name, value) for name, value in params.items()})
+        return replace(config, **{name: getattr(Config, name) for name in idle_settings(config)})
 
     def recipe_of(self, params: Mapping[str, Any], title: str) -> Config:
         """The configuration of a trial as a recipe that can be trained from any folder."""
         config, data = self.config_of(params), absolute(self.config.data)
-        return replace(config, recipe=f"{self.name}-best", name=None, title=title, data=data)
+        recipe, init_from = f"{self.name}-best", absolute_run(config)
+        return replace(config, recipe=recipe, name=None, title=title, data=data, init_from=init_from)
 
     def _value(self, name: str, shown: Any) -> Any:
         found = self.space[name]
@@ -99,6 +109,7 @@ def load_search(file: str, overrides: Mapping[str, Any] = MappingProxyType({})) 
             "such as lr = { low = 1e-4, high = 1e-1, log = true }."
         )
     config = apply_overrides(parse_recipe(file, settings), overrides)
+    config = replace(config, init_from=absolute_run(config))  # `last` is one run for all trials
     space = {name: _parse(file, config, name, value) for name, value in _searched(table).items()}
     if not space:
         raise UsageError(
@@ -158,15 +169,20 @@ def _parse(file: str, config: Config, name: str, value: Any) -> Range | Choices:
             f"[search] in {file} has {name} = {value!r}: low and high are numbers, low is the less, and above 0 "
             "where log is true."
         )
-    within = () if found.integers else (found.low + (found.high - found.low) / math.e,)
-    _check(file, config, name, (found.low, found.high, *within))
-    return found
+    _check(file, config, name, (found.low, found.high))
+    try:
+        _check(file, config, name, [found.low + (found.high - found.low) / math.e])
+    except UsageError:
+        if not found.integers:
+            raise
+        return found
+    return replace(found, low=float(found.low), high=float(found.high))
 
 
 def _check(file: str, config: Config, name: str, values: Iterable[Any]) -> None:
     """UsageError for a setting that does not exist, or values it does not take."""
     for value in values:
-        with_changes(config, {name: _as_setting(name, value)}, f"[search] in {file}")
+        apply_overrides(config, {name: _as_setting(name, value)}, f"[search] in {file}")
 
 
 def _as_setting(name: str, value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -38,10 +40,7 @@ def parse_settings(settings: Mapping[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(name.replace("-", "_"), SETTING_NAMES, 1)
             hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(SETTING_NAMES)}."
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
-        if isinstance(value, str) and not value.isprintable():
-            raise UsageError(
-                f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH_ADVICE}."
-            )
+        _check_text(name, value, source)
     if settings.get("layers"):
         settings = {"hidden": (), **settings}
         if isinstance(settings["layers"], list | tuple):
@@ -54,6 +53,23 @@ def parse_settings(settings: Mapping[str, Any], source: str) -> Config:
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
     _check_layers(config, source)
     return config
+
+
+def _check_text(name: str, value: Any, source: str) -> None:
+    """UsageError for control characters, as of a path with backslashes, and for bytes that are no text."""
+    alone = value if isinstance(value, str) and (name, value) != ("separator", "\t") else ""
+    if _has(alone, "Cc"):
+        raise UsageError(f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH_ADVICE}.")
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(text, str) and _has(text, "Cs"):  # as Python keeps bytes of another encoding
+            raise UsageError(
+                f"{source} has {name} = {text!r}, which is not text in {sys.getfilesystemencoding()}: set the "
+                "terminal to that encoding, or give another name."
+            )
+
+
+def _has(text: str, category: str) -> bool:
+    return any(unicodedata.category(sign) == category for sign in text)
 
 
 def _in_one_line(entry: Any, depth: int = 0) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,8 +14,10 @@ from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
+from nnbackprop.distributed.environment import SECONDS_SPENT
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
+from nnbackprop.training.checks import check_batches
 from nnbackprop.training.trainer import Trainer
 
 from . import build
@@ -105,7 +108,10 @@ class Run(RunProcess):
             SaveInterval.parse(self.config.save_every),
             best_unsaved=self.early_stopping.best_params is not None,
         )
-        time_limit = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
+        time_limit: tuple[TimeLimit, ...] = ()
+        if self.config.max_time is not None:
+            left = self.config.max_time - float(os.environ.get(SECONDS_SPENT, 0))
+            time_limit = (TimeLimit(max(left, 1e-3)),)
         threads = () if self.threads is None else (self.threads,)
         of_this_process = (*threads, logger, checkpoints, *callbacks, *time_limit)
         self.trainer.set_options(callbacks=(*self.callbacks_of_every_process, *of_this_process))
@@ -131,6 +137,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
+    check_batches(trainer, data.train)
     start_together(communicator, config, trainer, data)
     run_dir = RunDir.create(Path(config.runs_dir), config.run_name)
     try:

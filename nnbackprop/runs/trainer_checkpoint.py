@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +56,13 @@ class CheckpointInfo(Struct, frozen=True, rename=NAMES_IN_FILES):
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
-    """Which epoch's weights were the best when a checkpoint was taken, 0 for none."""
+    """Which epoch's weights were the best when a checkpoint was taken, 0 for none.
+
+    Earlier versions wrote the loss of none as Infinity, which is no JSON.
+    """
 
     epoch: Count
-    loss: float
+    loss: float | None
     wait: Count
 
 
@@ -68,7 +72,8 @@ def make_last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: 
     arrays = {**flatten(state["params"], "params"), **flatten(state["optimizer"], "optimizer")}
     if early_stopping.best_params is not None:
         arrays |= flatten(early_stopping.best_params, "best")
-    best = msgspec.to_builtins(BestSoFar(early_stopping.best_epoch, early_stopping.best_loss, early_stopping.wait))
+    best_loss = early_stopping.best_loss if early_stopping.best_epoch else None
+    best = msgspec.to_builtins(BestSoFar(early_stopping.best_epoch, best_loss, early_stopping.wait))
     meta = {**meta, "progress": state["progress"], "best": best}
     return Checkpoint(arrays | scaling_arrays(trainer.scaling), meta)
 
@@ -96,7 +101,7 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, che
         trainer.initialize(train)
     optimizer = unflatten(trainer.state["optimizer"], checkpoint.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
-    early_stopping.restore(best.epoch, best.loss, best.wait, best_params)
+    early_stopping.restore(best.epoch, math.inf if best.loss is None else best.loss, best.wait, best_params)
 
 
 def with_eval_params(checkpoint: Checkpoint) -> Checkpoint:

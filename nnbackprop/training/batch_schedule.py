@@ -128,7 +128,7 @@ def make_batch_schedule(trainer: Trainer, data: DeviceDataset) -> BatchSchedule:
     """The batches of `data` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
-    check_batches(trainer.network, trainer.sample_shape, n_samples, batch_size)
+    check_batches(trainer, data.dataset)
     shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
     steps = estimate_steps_per_chunk(trainer.layer_table, -(-batch_size // shards), trainer.backend.device)
     return BatchSchedule(

@@ -89,14 +89,17 @@ class EarlyStopping(Callback):
         self.best_params, self.resumed = params, True
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Check for a validation part; `fit` called again after an early stop waits anew, without one forgets."""
-        if not event.n_samples["validation"]:
-            if self.patience is not None:
-                raise UsageError(
-                    f"patience={self.patience} waits for a better validation loss and there is no validation "
-                    "part: give fit one, fit(train, validation=...), or leave patience out."
-                )
-            self.best_epoch, self.best_loss, self.best_params = 0, math.inf, None
+        """Check for a validation part; `fit` called again after an early stop waits anew.
+
+        Without a validation part, and where a training begins, there is no best so far.
+        """
+        if self.patience is not None and not event.n_samples["validation"]:
+            raise UsageError(
+                f"patience={self.patience} waits for a better validation loss and there is no validation "
+                "part: give fit one, fit(train, validation=...), or leave patience out."
+            )
+        if not (event.n_samples["validation"] and event.first_step):
+            self.best_epoch, self.best_loss, self.best_params, self.wait = 0, math.inf, None, 0
         if self.patience is None:
             return
         if self.wait >= self.patience and self.resumed:
@@ -135,7 +138,7 @@ class ReduceLROnPlateau(Callback):
 
     Raises:
         UsageError: a factor outside of 0 .. 1, a patience below 1, a negative min_lr, or, in `fit`, a column that
-            there is none of.
+            there is none of, or whose value is NaN.
     """
 
     monitor: str = "validation_loss"
@@ -170,6 +173,11 @@ class ReduceLROnPlateau(Callback):
         score = event.train if part == "train" else event.validation
         assert score is not None
         value = score.loss if name == "loss" else score.metrics[name]
+        if math.isnan(value):
+            raise UsageError(
+                f"ReduceLROnPlateau monitors {self.monitor}, which is NaN after epoch {event.epoch} and can never "
+                f"improve, as r2 of targets that do not vary: monitor {part}_loss."
+            )
         value = -value if trainer.metrics.more_is_better.get(name) else value
         p = trainer.progress
         if p.plateau_best is None or value < p.plateau_best:

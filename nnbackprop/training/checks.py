@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from nnbackprop.data.limits import format_names
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
-from nnbackprop.nn.layers.base import Params, Shape
+from nnbackprop.nn.layers.base import Layer, Params
 from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
@@ -155,14 +155,21 @@ def check_datasets(parts: Mapping[str, Any]) -> None:
             )
 
 
-def check_batches(network: Sequential, sample_shape: Shape, n_samples: int, batch_size: int) -> None:
-    """UsageError where batches leave a single sample of which a layer cannot take statistics.
+def check_batches(trainer: Trainer, train: Dataset) -> None:
+    """UsageError where a layer cannot take statistics of a batch: it has weights in shards, or a single sample.
 
-    Of an image it can: each pixel is a value of its channel.
+    Of an image it can: each pixel is a value of its channel. The trainer must have been initialized.
     """
+    network, sharding, n_samples = trainer.network, trainer.sharding, len(train)
+    if sharding is not None and sharding.sync_batchnorm and network.has_buffers and train.weights is not None:
+        raise UsageError(
+            "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
+            "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
+        )
+    batch_size = min(trainer.batch_size or n_samples, n_samples)
     if n_samples % batch_size != 1 and batch_size != 1:
         return
-    for place in network.summary(sample_shape):
+    for place in network.summary(trainer.sample_shape):
         if getattr(place.layer, "buffers", ()) and math.prod(place.in_shape[:-1]) == 1:
             raise UsageError(
                 f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, of which "
@@ -209,13 +216,27 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
         )
 
 
+def check_finite(network: Sequential, params: Params, dtype: str) -> None:
+    """InitialValueError, naming the layer, unless all numbers of host arrays `params` are finite."""
+    for name, _, wrong, size in _non_finite(network, params):
+        raise InitialValueError(
+            f"The parameters of layer {name} have {wrong} of {size} numbers that are NaN or infinite in {dtype}: "
+            "load those of a training that did not diverge."
+        )
+
+
 def check_initial(network: Sequential, params: Params, dtype: str) -> None:
     """InitialValueError, naming the layer, if one begins with a number that is NaN or infinite."""
+    for name, layer, wrong, size in _non_finite(network, params):
+        raise InitialValueError(
+            f"A parameter of layer {name} begins with {wrong} of {size} numbers that are NaN or infinite in "
+            f"{dtype}, as {layer} drew them: begin with smaller ones, such as nb.He() (init='he-normal')."
+        )
+
+
+def _non_finite(network: Sequential, params: Params) -> Iterator[tuple[str, Layer, int, int]]:
+    """Each parameter that holds NaN or infinity: its layer's name, the layer, how many, of how many numbers."""
     for name, layer, branch in network.named_layers(params):
         for values in leaves(branch):
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
-                raise InitialValueError(
-                    f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
-                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as "
-                    "nb.He() (init='he-normal')."
-                )
+                yield name, layer, wrong, values.size

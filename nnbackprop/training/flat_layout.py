@@ -29,11 +29,10 @@ class FlatLayout:
         self.size = self._ends[-1]
         self._grads = len(leaves(self.result["grads"]))
         self._means = self._grads + len(leaves(self.result["buffers"]))
-        self._known_views: dict[int, list[np.ndarray]] = {}  # of a flat array, by its address
 
     def write(self, flat: np.ndarray, result: Tree, backend: Backend, fraction: float) -> None:
         """Write a result to a flat array on the host, its means times `fraction`."""
-        for i, (a, part) in enumerate(zip(leaves(result), self._host_views(flat), strict=True)):
+        for i, (a, part) in enumerate(zip(leaves(result), self._views(np, flat), strict=True)):
             np.multiply(_on_host(backend, a), fraction if i < self._means else 1, out=part)
 
     def read(self, flat: np.ndarray, backend: Backend) -> Tree:
@@ -41,7 +40,7 @@ class FlatLayout:
 
         Gradients may share its memory; what a state keeps does not.
         """
-        arrays = [backend.asarray(a, copy=i >= self._grads) for i, a in enumerate(self._host_views(flat))]
+        arrays = [backend.asarray(a, copy=i >= self._grads) for i, a in enumerate(self._views(np, flat))]
         return tree_unflatten(self.result, arrays)
 
     def flatten(self, xp: Any, result: Tree, fraction: float, length: int) -> Array:
@@ -55,13 +54,6 @@ class FlatLayout:
     def unflatten(self, xp: Any, flat: Array) -> Tree:
         """What `read` gives, of a flat array on the device, whose memory the result may share."""
         return tree_unflatten(self.result, self._views(xp, flat))
-
-    def _host_views(self, flat: np.ndarray) -> list[np.ndarray]:
-        """A view for each array; flat arrays are few, and written again and again."""
-        address = flat.ctypes.data
-        if address not in self._known_views:
-            self._known_views[address] = self._views(np, flat)
-        return self._known_views[address]
 
     def _views(self, xp: Any, flat: Array) -> list[Array]:
         """Its parts, in their shapes."""

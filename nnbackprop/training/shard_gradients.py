@@ -10,7 +10,6 @@ import numpy as np
 
 from backends import Array, Backend, Tree, tree_map
 from nnbackprop.data.batch import get_batch, microbatch
-from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
 from .flat_layout import FlatLayout, round_up
@@ -55,11 +54,6 @@ class ShardGradients:
         """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
         step, backend, device_data = trainer.train_step, trainer.backend, trainer.device_data
         synchronized = synchronized and step.objective.network.has_buffers
-        if synchronized and device_data.dataset.weights is not None:
-            raise UsageError(
-                "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
-                "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
-            )
         samples = device_data.batches(np.arange(2).reshape(1, 2) % len(device_data.dataset), whole_set=False)
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)

@@ -45,6 +45,7 @@ class Sharding(Protocol):
     """
 
     shards: int
+    sync_batchnorm: bool  # whether `BatchNorm` takes the statistics of the whole batch
 
     def own_schedule(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
         """The batches of `schedule` cut to the rows of this process, in chunks as long as the first process's.

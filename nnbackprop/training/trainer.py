@@ -173,7 +173,10 @@ class Trainer:
         self._build_steps(self.metrics)
 
     def initialize(self, train: Dataset) -> None:
-        """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
+        """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done.
+
+        A trainer that has trained begins anew, at the first epoch.
+        """
         self.layer_table, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
@@ -183,6 +186,8 @@ class Trainer:
             self.augmenter = self.augment.for_images(train.image_shape, train.classes, scales_each_pixel)
         if metrics != self.metrics or self.augmenter is not None:
             self._build_steps(metrics)
+        if self.state is not None:
+            self.progress, self.history = Progress(), History()
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None) -> History:
@@ -276,9 +281,16 @@ class Trainer:
         return tree_map(self.backend.to_numpy, self.eval_params)
 
     def load_params(self, params: Params) -> None:
-        """Put host arrays in the parameters' place; ShapeError for those of another network."""
+        """Put host arrays in the parameters' place, in the trainer's dtype.
+
+        Raises:
+            ShapeError: they are those of another network.
+            InitialValueError: one holds NaN or infinity, or a number that the dtype cannot hold.
+        """
         checks.check_params(self.params, params)
-        self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
+        given = _with_dtypes_of(self.params, params)
+        checks.check_finite(self.network, given, self.params_dtype)
+        self.state = {**self.state, "params": tree_map(self.backend.asarray, given)}
         self.state["optimizer"] = self.optimizer.state_for_new_params(
             self.backend.xp, self.params, self.state["optimizer"]
         )
@@ -293,7 +305,8 @@ class Trainer:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
         checks.check_state_dict(saved, self.params, self.state["optimizer"])
-        restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
+        given = {name: _with_dtypes_of(self.state[name], saved[name]) for name in ("params", "optimizer")}
+        restored = tree_map(self.backend.asarray, given)
         state = self.train_step.reset_sums({**self.state, **restored})
         self._go_back(state, Progress.from_dict(saved["progress"]))
 
@@ -412,7 +425,7 @@ class Trainer:
             raise UsageError(
                 f"scale_lr got {factor!r} and can only reduce the learning rate: give a factor above 0, up to 1."
             )
-        self.progress.lr_factor *= factor
+        self.progress.lr_factor *= float(factor)  # which may be one of NumPy's
 
     def lr_at(self, step: int) -> float:
         """The learning rate of the update after `step` steps."""
@@ -430,3 +443,9 @@ class Trainer:
     def _call(self, method: str, event: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, event)
+
+
+def _with_dtypes_of(own: Tree, given: Tree) -> Tree:
+    """`given` as host arrays with the dtypes of `own`, a tree on the device of the same structure."""
+    with np.errstate(over="ignore"):  # infinite then
+        return tree_map(lambda a, b: np.asarray(b, str(a.dtype).rpartition(".")[2]), own, given)

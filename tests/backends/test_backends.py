@@ -301,8 +301,9 @@ def test_numpy_scan_does_not_warn_of_overflow() -> None:
 
 def test_maximum_and_minimum_take_numbers_and_keep_nan(backend: Backend) -> None:
     x = backend.asarray(np.array([-1.0, np.nan, 2.0]))
-    np.testing.assert_array_equal(backend.to_numpy(backend.xp.maximum(x, 0.5)), [0.5, np.nan, 2.0])
-    np.testing.assert_array_equal(backend.to_numpy(backend.xp.minimum(x, 0.5)), [-1.0, np.nan, 0.5])
+    for numbers in ((x, 0.5), (0.5, x)):
+        np.testing.assert_array_equal(backend.to_numpy(backend.xp.maximum(*numbers)), [0.5, np.nan, 2.0])
+        np.testing.assert_array_equal(backend.to_numpy(backend.xp.minimum(*numbers)), [-1.0, np.nan, 0.5])
 
 
 def test_torch_makes_no_tensor_of_a_number() -> None:
@@ -335,6 +336,13 @@ def test_matmul_with_inner_size_one_agrees_with_einsum(
     a, b = (np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
     product = backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b)))
     assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.int8])
+def test_matmul_of_a_column_by_a_row_in_any_dtype(dtype: Any) -> None:
+    """numba has no float16, which one sample's gradient in a large layer is too."""
+    a, b = (np.arange(784) % 50).astype(dtype).reshape(784, 1), np.arange(3, 103).astype(dtype).reshape(1, 100)
+    np.testing.assert_array_equal(NumpyBackend().xp.matmul(a, b), np.matmul(a, b), strict=True)
 
 
 def test_matmul_of_a_column_by_a_vector_of_one_is_a_vector(backend: Backend) -> None:

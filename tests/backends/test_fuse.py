@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,75 @@ def test_foreach_leaves_what_has_no_gradient(backend: Backend) -> None:
     for result, moved, before in zip((new_params, *new_states), expected, (w, m, v), strict=True):
         np.testing.assert_array_max_ulp(backend.to_numpy(result["W"]), moved, maxulp=2)
         np.testing.assert_array_equal(backend.to_numpy(result["mean"]), before["mean"])
+
+
+def heavy_ball(xp: Any, w: Any, dw: Any, before: Any, lr: Any, beta: Any) -> Any:
+    """Polyak's own form, whose state is the w before the update."""
+    return w - lr * dw + beta * (w - before), w
+
+
+def signed_heavy_ball(xp: Any, w: Any, dw: Any, before: Any, lr: Any, beta: Any) -> Any:
+    """With a function that numba does not compile and CuPy does not trace."""
+    return w - lr * xp.sign(dw) + beta * (w - before), w
+
+
+@pytest.mark.parametrize("size", [3, numba_fuse.MIN_COMPILED_SIZE, MIN_BLOCKED_SIZE])
+@pytest.mark.parametrize("kernel", [heavy_ball, signed_heavy_ball])
+def test_a_new_state_may_be_the_parameter_before_the_update(backend: Backend, kernel: Any, size: int) -> None:
+    """By hand, dw = 1, lr 0.1, beta 0.5: w = 1, 0.9, 0.9 - 0.1 - 0.05 = 0.75, 0.75 - 0.1 - 0.075 = 0.575."""
+    w, before = ({"w": backend.asarray(np.ones(size))} for _ in range(2))
+    for _ in range(3):
+        dw = {"w": backend.asarray(np.ones(size))}
+        w, (before,) = without_autograd(
+            backend, lambda update=(w, dw, (before,)): backend.xp.foreach(kernel, *update, (0.1, 0.5))
+        )
+    for tree, expected in ((w, 0.575), (before, 0.75)):
+        np.testing.assert_allclose(backend.to_numpy(tree["w"]), np.full(size, expected), rtol=1e-15)
+
+
+def with_options(xp: Any, w: Any, dw: Any, lr: Any, clip: Any, mode: Any, shares: Any, doubled: Any) -> Any:
+    if clip is not None:
+        dw = xp.minimum(xp.maximum(dw, -clip), clip)
+    direction = xp.abs(dw) if mode == "abs" else dw
+    old, new = shares
+    return old * w - new * lr * (2 * direction if doubled else direction)
+
+
+@pytest.mark.parametrize("size", [2, numba_fuse.MIN_COMPILED_SIZE])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((None, "plain", (1, 1), False), 1.2),
+        ((None, "abs", (1, 1), True), 0.6),
+        ((1.0, "plain", (0.5, 1), False), 0.6),
+    ],
+)
+def test_scalars_that_are_no_numbers_reach_the_kernel_as_they_are(
+    backend: Backend, size: int, options: tuple[Any, ...], expected: float
+) -> None:
+    """From w = 1 by dw = -2 and lr 0.1."""
+    w, dw = ({"w": backend.asarray(np.full(size, a))} for a in (1.0, -2.0))
+    w, _ = without_autograd(backend, lambda: backend.xp.foreach(with_options, w, dw, (), (0.1, *options)))
+    np.testing.assert_allclose(backend.to_numpy(w["w"]), np.full(size, expected), rtol=1e-15)
+
+
+class Descent:
+    def __call__(self, xp: Any, w: Any, dw: Any, lr: Any) -> Any:
+        return w - lr * dw
+
+    def method(self, xp: Any, w: Any, dw: Any, lr: Any) -> Any:
+        return self(xp, w, dw, lr)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [Descent(), Descent().method, partial(clipped_update, low=-1.0, high=1.0)],
+    ids=["object", "method", "partial"],
+)
+def test_callables_that_are_no_functions_are_kernels_too(backend: Backend, kernel: Any) -> None:
+    w, dw = (backend.asarray(np.full(numba_fuse.MIN_COMPILED_SIZE, a)) for a in (1.0, 0.5))
+    result = without_autograd(backend, lambda: backend.xp.fuse(kernel)(w, dw, 0.1))
+    np.testing.assert_allclose(backend.to_numpy(result), np.full(w.shape, 0.95), rtol=1e-15)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from nnbackprop.lab.saved_history import saved_history
+from nnbackprop.report.runs import runs_table
 from nnbackprop.runs import run_dir
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.run_table import list_runs
+from nnbackprop.runs.run_table import RunInfo, RunTable, list_runs
 from tests.support.commands import run, said
 
 pytestmark = pytest.mark.usefixtures("two_clouds")
@@ -73,10 +80,23 @@ def test_a_metric_that_is_nan_is_null(capsys: pytest.CaptureFixture[str]) -> Non
     line = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert line["test_r2"] is None
     assert line["test_rmse"] > 0
+    folder = RunDir(Path("runs/flat"))
+    for name in ("metrics.jsonl", "summary.json"):
+        written = (folder.path / name).read_text(encoding="utf-8")
+        assert json.loads(written, parse_constant=pytest.fail)["test_r2"] is None
     train("a")
-    flat, other = as_json(capsys, "runs")["runs"]
-    assert (flat["score"]["r2"], flat["score"]["rmse"]) == (None, line["test_rmse"])
-    assert other["score"]["accuracy"] > 0
+    for nan in ("null", "NaN"):  # as earlier versions wrote it
+        for name in ("metrics.jsonl", "summary.json"):
+            written = (folder.path / name).read_text(encoding="utf-8")
+            folder.write(name, re.sub('"test_r2": (null|NaN)', f'"test_r2": {nan}', written))
+        flat, other = sorted(as_json(capsys, "runs")["runs"], key=lambda found: found["name"], reverse=True)
+        assert (flat["score"]["r2"], flat["score"]["rmse"]) == (None, line["test_rmse"])
+        assert other["score"]["accuracy"] > 0
+        assert [row["test"]["metrics"]["r2"] for row in saved_history(folder).epochs] == [None]
+        capsys.readouterr()
+        assert run("runs") == run("compare", "flat", "a", "--plot", "compared.png") == 0
+        assert run("replay", "flat") == 0
+        assert "the same, bit for bit" in said(capsys)
 
 
 def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> None:
@@ -104,6 +124,8 @@ def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.Capture
     assert statuses["far"]["status"] == "diverged"
     assert statuses["cut"]["status"] == "damaged"
     assert "cannot be read as a run's configuration" in statuses["cut"]["problem"]
+    assert run("replay", "far") == 2
+    assert "runs/far has saved no step that could be compared" in said(capsys)
     Path("runs/far/doctor.json").write_text('{"findings": 3}', encoding="utf-8")
     Path("runs/far/metrics.jsonl").write_text('{"epoch": 1}\n', encoding="utf-8")
     listed = {r["name"]: (r["status"], r["seconds"]) for r in as_json(capsys, "runs")["runs"]}
@@ -119,6 +141,25 @@ def test_ages_are_those_of_the_last_write(capsys: pytest.CaptureFixture[str]) ->
         os.utime(Path("runs/a") / name, (two_hours_ago, two_hours_ago))
     assert run("runs") == 0
     assert "2 h" in said(capsys)
+
+
+def test_the_list_is_whole_in_80_columns() -> None:
+    """A long name goes on in another line; a status or a part of the data is not cut."""
+    row = {
+        "epoch": 12,
+        "train_loss": 0.1,
+        "validation_loss": 0.1,
+        "validation_accuracy": 0.98765,
+        "seconds": 100.0,
+    }
+    config = resolve("mnist", {"epochs": 100})
+    for name, tags in (("mnist-of-three-layers", ()), ("a-run-with-a-name-of-forty-characters-40", ("try",))):
+        info = RunInfo(name, "unfinished", time.time() - 4000, replace(config, tags=tags), [row])
+        file = io.StringIO()
+        Console(width=80, file=file).print(runs_table(RunTable((info,))))
+        words = file.getvalue().split()
+        assert {"unfinished", "12/100", "0.1000", "98.77%", "validation", *tags} <= set(words)
+        assert ("tags" in words) == bool(tags)
 
 
 def test_a_folder_without_runs_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +182,15 @@ def test_a_comparison_names_the_settings_that_differ(capsys: pytest.CaptureFixtu
     assert "All settings are the same" in said(capsys)
 
 
+def test_a_comparison_names_learning_rates_that_changed_on_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both begin at 0.01 and have 4 epochs in the end."""
+    for name, words in (("a", ()), ("b", ("--lr", "0.3"))):
+        train(name, "--lr", "0.01")
+        assert run("train", "--resume", name, "--epochs", "4", "--progress", "off", *words) == 0
+    (without, ((_, lr),)), *others = as_json(capsys, "compare", "a", "b")["differences"].values()
+    assert (without, lr, others) == ([], 0.3, [])
+
+
 def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
     Path("numbers.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(30)), encoding="utf-8")
     words = ("--task", "regression", "--epochs", "30", "--backend", "numpy", "--progress", "off")
@@ -160,4 +210,4 @@ def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
 
 def test_a_run_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("compare", "nothing") == 5
-    assert "nothing is no run folder" in said(capsys)
+    assert "'nothing' is no run folder" in said(capsys)

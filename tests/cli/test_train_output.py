@@ -97,6 +97,13 @@ def test_a_dry_run_refuses_what_a_run_refuses(capsys: pytest.CaptureFixture[str]
     assert "'a/b' cannot be the name of a run" in said(capsys)
     assert run("train", *WORDS, "--log", "nowhere", "--dry-run") == 2
     assert "--log 'nowhere' is not known" in said(capsys)
+    normalized = ("train", *WORDS, "--norm", "batch", "--name", "b")
+    weighted = ("--class-weight", "balanced", "--shards", "2", "--sync-batchnorm")
+    for words, problem in ((("--batch-size", "31"), "leave a batch of 1"), (weighted, "these have weights")):
+        for dry in (("--dry-run",), ()):
+            assert run(*normalized, *words, *dry) == 2
+            assert problem in said(capsys)
+            assert not Path("runs").exists()
     with pytest.raises(UsageError, match="dropout_changes are of a run whose rates the lab changed"):
         dry_run(resolve("mnist", {"data": "two.npz", "dropout_changes": ((5, (0.1, 0.1)),)}))
     assert run("train", "--resume", "last", "--dry-run") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -203,13 +204,15 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "x.parquet", NUMBERS)
-    (tmp_path / "out").mkdir()
-    assert run("data", "convert", str(path), str(tmp_path / "out"), "--target", "label", "--drop", "b") == 0
-    assert "500 x 1 float32 written" in said(capsys)
-    before = (tmp_path / "out" / "X.npy").read_bytes()
-    assert run("data", "convert", str(path), str(tmp_path / "out")) == UsageError.exit_code
+    (tmp_path / "my out").mkdir()
+    assert run("data", "convert", str(path), str(tmp_path / "my out"), "--target", "label", "--drop", "b") == 0
+    printed = said(capsys)
+    assert "500 x 1 float32 written" in printed
+    assert f"nnbackprop train {shlex.quote(str(tmp_path / 'my out'))}" in printed
+    before = (tmp_path / "my out" / "X.npy").read_bytes()
+    assert run("data", "convert", str(path), str(tmp_path / "my out")) == UsageError.exit_code
     assert "name a folder that is not, or is empty" in said(capsys)
-    assert (tmp_path / "out" / "X.npy").read_bytes() == before
+    assert (tmp_path / "my out" / "X.npy").read_bytes() == before
 
 
 def test_labels_that_are_text_are_the_classes_of_the_pair(

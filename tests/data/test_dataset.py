@@ -44,6 +44,8 @@ def numbered_samples(counts: list[int], features: int = 2) -> Dataset:
         ({"weights": np.ones(3)}, r"weights are float64 of shape \(3,\); numbers of shape \(4,\)"),
         ({"weights": [1, 1, 1, -1]}, r"weights lie in -1\.\.1"),
         ({"weights": [0, 0, 0, 0]}, "sum to 0; finite weights of at least 0 with a positive sum"),
+        ({"weights": [1e-46] * 4}, "positive sum are needed, also in float32"),
+        ({"weights": [1e39] * 4}, "positive sum are needed, also in float32"),
         ({"weights": [1, 1, 1, np.nan]}, "sum to nan"),
         ({"weights": [1, 1, 1, np.inf]}, "sum to inf"),
         ({"image_shape": (3, 3)}, r"image_shape is \(3, 3\) and a sample has 2 features"),

@@ -212,6 +212,8 @@ def test_given_params_are_the_point_that_is_checked() -> None:
         (Dense(3), np.ones((4, 2)), [0, 1], DataError, "a label"),
         (Dense(3), np.full((2, 2), np.nan), [0, 1], DataError, "finite"),
         (Dense(3), np.ones((2, 2)), [0, 3], DataError, r"0\.\.2"),
+        (Dense(1), np.ones((3, 2)), [0, 1, 2], DataError, r"0\.\.2 and 2 classes need 0\.\.1"),
+        (Dense(1), np.ones((2, 2)), [[0], [3]], DataError, r"int64 of shape \(2, 1\).*floats of shape"),
         (ReLU(), np.ones((2, 2, 2)), [0, 1], ShapeError, "Dense"),
     ],
 )
@@ -220,6 +222,21 @@ def test_inputs_and_labels_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         gradcheck(Sequential(layer), SoftmaxCrossEntropy(), x, np.array(t))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "targets"),
+    [
+        (3, SigmoidBinaryCrossEntropy(), np.arange(18).reshape(6, 3) % 4 > 1),
+        (1, SigmoidBinaryCrossEntropy(), np.arange(6) > 2),
+        (1, MeanSquaredError(), np.linspace(0, 1, 6)),
+        (2, SoftmaxCrossEntropy(), ["cat", "dog"] * 3),
+    ],
+    ids=["several labels", "truth values", "numbers", "names"],
+)
+def test_targets_that_a_dataset_takes_are_taken(outputs: int, loss: Any, targets: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    assert gradcheck(Sequential(Dense(outputs)), loss, x, targets).passed
 
 
 def test_derivatives_are_right_to_ten_digits_on_a_smooth_function() -> None:

@@ -162,6 +162,7 @@ def test_a_function_without_layers_is_checked() -> None:
         (lambda p: p["W"], dict, None, "one number"),
         (lambda p: float("nan"), dict, None, "finite"),
         (lambda p: square(p["W"]), lambda p: {"V": p["W"]}, None, "none for W"),
+        (lambda p: square(p["W"]), lambda p: {"W": [[1.0] * 50] * 2}, None, r"\[0\]\[9\] \.\.\., none for W:"),
         (lambda p: square(p["W"]), lambda p: {"W": "no"}, None, "real numbers"),
         (lambda p: 1.0, dict, {}, "no parameters"),
     ],
@@ -278,6 +279,60 @@ def test_a_function_that_raises_in_experiments_still_gets_a_report() -> None:
     report = gradcheck_function(loss, grad, params)
     assert [t.passed for t in report.tensors] == [False, True]
     assert [m.id for m in report.mistakes] == ["unknown"]
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e4, 1e8])
+def test_the_relative_error_is_that_of_the_gradients_however_large_the_loss(constant: float) -> None:
+    W, T = np.random.default_rng(0).normal(size=(2, 5, 4))
+    for share, error in ((0.0, 1.0), (1.1, 0.1 / 1.1)):
+        (check,) = gradcheck_function(
+            lambda p: constant + square(p["W"] - T), lambda p, a=share: {"W": a * 2 * (p["W"] - T)}, {"W": W}
+        ).tensors
+        assert check.error == pytest.approx(error, rel=1e-2)
+
+
+def test_a_factor_of_1_01_is_not_nearly_right_where_the_loss_is_large() -> None:
+    """A regression on prices of about 300,000: J is 1e8, of which few digits are left for differences."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3)), 3e5 + 1e4 * rng.normal(size=(50, 1))
+
+    def grad(p: dict) -> dict:
+        dz = 2 * (X @ p["W"] + p["b"] - y) / 50
+        return {"W": X.T @ dz * 1.01, "b": dz.sum(axis=0)}
+
+    params = {"W": rng.normal(size=(3, 1)), "b": np.array([3e5])}
+    report = gradcheck_function(lambda p: ((X @ p["W"] + p["b"] - y) ** 2).mean(), grad, params)
+    assert [m.name for m in report.mistakes] == ["likely constant-factor"]
+    assert "1.01 in W" in report.mistakes[0].evidence
+
+
+@pytest.mark.parametrize("wrong", ["x", "dz"])
+def test_another_x_or_another_dz_leaves_the_same(wrong: str) -> None:
+    """dW1 of tanh(x) in the place of x, or of dA in that of dz1, beside a right db1."""
+    rng = np.random.default_rng(0)
+    X, T = rng.normal(size=(9, 3)), rng.normal(size=(9, 2))
+    params = {
+        "W1": rng.normal(size=(3, 4)),
+        "b1": rng.normal(size=4),
+        "W2": rng.normal(size=(4, 2)),
+        "b2": np.ones(2),
+    }
+
+    def forward(p: dict) -> tuple[np.ndarray, np.ndarray]:
+        A = np.tanh(X @ p["W1"] + p["b1"])
+        return A, A @ p["W2"] + p["b2"]
+
+    def grad(p: dict) -> dict:
+        A, Y = forward(p)
+        dY = (Y - T) / 9
+        dA = dY @ p["W2"].T
+        dZ = dA * (1 - A * A)
+        dW1 = np.tanh(X).T @ dZ if wrong == "x" else X.T @ dA
+        return {"W1": dW1, "b1": dZ.sum(axis=0), "W2": A.T @ dY, "b2": dY.sum(axis=0)}
+
+    report = gradcheck_function(lambda p: square(forward(p)[1] - T) / 18, grad, params)
+    assert [m.name for m in report.mistakes] == ["likely wrong-layer-input"]
+    assert "built of another x, or of another dz" in report.mistakes[0].evidence
 
 
 @pytest.mark.parametrize(

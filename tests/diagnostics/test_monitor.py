@@ -24,6 +24,7 @@ from nnbackprop.nn.layers import Dense, Dropout, Identity, ReLU, Sigmoid, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam
+from nnbackprop.report.flags import with_flags
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run
 from tests.support.small_runs import Messages, clouds
@@ -233,7 +234,7 @@ def test_the_rate_to_try_after_a_divergence_trains(lr: float) -> None:
     trainer, monitor = monitored(*layers, lr=lr, dtype="float32", loss=MeanSquaredError())
     monitor.history.divergence = trace_nan(trainer, diverge(trainer))
     fix = next(f.fix for f in monitor.diagnosis.findings if f.id == "rate-too-high")
-    rate = float(fix.removeprefix("--lr "))
+    rate = float(fix.removeprefix("lr="))
     assert 1e-4 < rate <= 1
     again, monitor = monitored(*layers, lr=rate, dtype="float32", loss=MeanSquaredError(), epochs=100)
     assert again.fit(clouds(96))[-1].train.loss < again.history[0].train.loss
@@ -350,4 +351,4 @@ def test_findings_of_a_diverged_run_are_shown_and_its_error_has_their_fix(
     assert (finding["id"], finding["level"]) == ("not-finite", "fault")
     printed = capsys.readouterr()
     assert "not-finite" in printed.out
-    assert f"try {finding['fix']}." in " ".join(printed.err.split())
+    assert f"try {with_flags(finding['fix'])}." in " ".join(printed.err.split())

@@ -142,13 +142,12 @@ def test_targets_beyond_float16_are_no_matter_of_the_rate() -> None:
         trainer.fit(dataset)
     found = trace_nan(trainer, error.value)
     assert (found.step, found.kind) == (1, "gradient")
-    assert 'too large for float16: scale the targets, or take dtype="bfloat16".' in str(found.error())
-    assert "scale the targets, or take --dtype bfloat16." in str(found.error("--lr 1e-10"))
+    assert "too large for float16: scale the targets, or take dtype='bfloat16'." in str(found.error())
     (finding,) = (f for f in check_history(RunHistory(divergence=found)).findings if f.id == "not-finite")
-    assert "--lr" not in finding.fix
+    assert "lr=" not in finding.fix
 
 
 def test_the_advice_is_for_a_trainer_or_a_run() -> None:
     origin = NanOrigin(3, "loss", "Step 3: the loss is NaN or infinite.", lr=0.5)
     assert "try lr=0.05, or GradientClipping(optimizer, norm=1)." in str(origin.error())
-    assert "try --lr 0.05, or clip_norm=1." in str(origin.error("--lr 0.05"))
+    assert "try lr=0.05, or clip_norm=1." in str(origin.error("lr=0.05"))

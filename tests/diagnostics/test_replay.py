@@ -371,6 +371,15 @@ def test_a_run_whose_learning_rate_was_reduced_on_a_plateau_is_bit_identical(tra
         replay_run(run_dir)
 
 
+def test_a_learning_rate_given_after_a_plateau_is_the_rate_of_the_next_step(train: Train) -> None:
+    """And the run is replayed, by the same plateaus, with the same bits."""
+    run_dir = train(schedule="warmup:3+reduce-on-plateau:1:0.3", lr=0.5, epochs=6, validation=0.2)
+    assert load(run_dir.checkpoint_path("last")).meta["progress"]["rate"] < 1
+    resume(run_dir, epochs=7, lr=0.4)
+    assert run_dir.read_metrics()[-1]["lr"] == pytest.approx(0.4, rel=1e-12)
+    assert replay_run(run_dir).exact
+
+
 def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Train) -> None:
     """Two steps into its second epoch, by a config.toml that says one."""
     run_dir = train(epochs=1)

@@ -213,6 +213,59 @@ def test_one_process_that_may_be_restarted_is_started_once(folder: Path) -> None
     assert [path.name for path in (folder / "runs").glob("alone*")] == ["alone"]
 
 
+def killed_once(monkeypatch: pytest.MonkeyPatch, run: Path) -> list[list[str]]:
+    """The words that `launch` starts nnbackprop with, the first time killed after `run` had a checkpoint."""
+    started: list[list[str]] = []
+
+    def start(command: list[str], variables: dict[str, str]) -> launch.Launched:
+        started.append(command[command.index("nnbackprop") + 1 :])
+        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run / "checkpoints" / "last.safetensors").write_bytes(b"")
+        Path(variables[environment.RUN_FILE]).write_text(str(run), encoding="utf-8")
+        return launch.Launched(137, 9) if len(started) == 1 else launch.Launched(0)
+
+    monkeypatch.setattr(launch, "_find_mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr(launch, "_run", start)
+    return started
+
+
+def test_a_restart_keeps_the_library_and_device_that_a_resume_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = killed_once(monkeypatch, tmp_path / "run")
+    words = [
+        "train",
+        "--resume=run",
+        "--backend=numpy",
+        "--device=cpu",
+        "--epochs=9",
+        "--processes=2",
+        "--restarts=1",
+    ]
+    monkeypatch.setattr(sys, "argv", ["nnbackprop", *words])
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    resumed = ["train", "--resume", str(tmp_path / "run"), "--backend", "numpy", "--device", "cpu"]
+    assert started == [words, resumed]
+
+
+def test_a_command_to_go_on_by_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_once(monkeypatch, tmp_path / "my run")
+    assert launch.launch(2, 0, ["train"]) == 137
+    assert f"nnbackprop train --resume '{tmp_path}/my run' --processes 2" in capsys.readouterr().err
+
+
+def test_time_before_a_restart_counts_for_the_limit(folder: Path) -> None:
+    """A year has gone of the year that the run has."""
+    year = "31536000"
+    flags = words("late", child_run.ENDLESS, f"--max-time={year}")
+    assert run_processes(folder, 1, *flags, **{environment.SECONDS_SPENT: year}) == (0, "")
+    summary = json.loads((folder / "runs" / "late" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["reason"] == "max-time"
+
+
 @pytest.mark.parametrize("rank", ["PMI_RANK", "RANK_OF_AN_UNKNOWN_LAUNCHER"])
 def test_a_process_that_was_started_starts_no_others(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (name for pair in environment.SIZE_AND_RANK for name in pair):
@@ -400,21 +453,20 @@ def test_the_time_a_process_may_take_is_a_number_of_seconds(text: str, monkeypat
 
 
 def test_a_lost_process_is_explained_by_what_was_saved(tmp_path: Path) -> None:
-    record = tmp_path / "run"
     killed, failed = launch.Launched(137, 9), launch.Launched(1)
-    told = launch._what_happened(killed, "train", record, 2, 0)
+    told = launch._what_happened(killed, "train", [], 2, 0)
     assert told == (
         "error: One of the 2 processes was killed by signal 9 (SIGKILL), as the system does where memory runs "
         "out, and the others were stopped. Nothing was saved before."
     )
-    assert launch._what_happened(failed, "search", record, 2, 0).endswith(
-        "The same command goes on with the search."
-    )
+    assert launch._what_happened(failed, "search", [], 2, 0).endswith("The same command goes on with the search.")
     assert "started again from the beginning; after this, 2 times" in launch._what_happened(
-        failed, "train", record, 2, 3
+        failed, "train", [], 2, 3
     )
+    record = tmp_path / "run"
     record.write_text(str(tmp_path), encoding="utf-8")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.safetensors").touch()
-    assert "from the last checkpoint" in launch._what_happened(failed, "train", record, 2, 3)
-    assert f"--resume {tmp_path} --processes 2" in launch._what_happened(failed, "train", record, 2, 0)
+    go_on = launch._words_to_go_on(record, {})
+    assert "from the last checkpoint" in launch._what_happened(failed, "train", go_on, 2, 3)
+    assert f"--resume {tmp_path} --processes 2" in launch._what_happened(failed, "train", go_on, 2, 0)

@@ -119,6 +119,25 @@ def test_the_input_gradient_is_that_of_the_class_asked_for(client: Client, train
         assert gradient[pixel] == pytest.approx((logit(x + step) - logit(x - step)) / 2e-3, rel=1e-3)
 
 
+def test_a_single_output_of_two_classes_gives_the_probability_of_each(client: Client, runs: Path) -> None:
+    """The output is that of class 1; the bars are of class 0 and class 1."""
+    test = idx.read_part(FOLDER, "t10k")
+    some = np.asarray(test.labels) < 2
+    np.savez(runs.parent / "two.npz", X=np.asarray(test.inputs)[some][:100], y=np.asarray(test.labels)[some][:100])
+    settings = {
+        "data": str(runs.parent / "two.npz"), "hidden": [4], "dropout": [], "epochs": 1, "n_outputs": 1,
+        "loss": "binary-cross-entropy", "name": "two", "runs_dir": str(runs), "backend": "numpy",
+    }  # fmt: skip
+    with start(resolve("mnist", settings)) as run:
+        run.fit()
+    answer = client.post("/api/predict", drawing=as_picture(drawn_seven()), run="two", attack={"epsilon": 0.1})
+    p = float(TrainedModel.open("two", runs, select("numpy")).predict_proba(input_of(answer))[0, 0])
+    assert answer["probabilities"] == pytest.approx([1 - p, p], rel=1e-4)
+    attacked = answer["attack"]
+    assert len(attacked["probabilities"]) == 2
+    assert attacked["probabilities"][answer["predicted"]] < answer["probabilities"][answer["predicted"]]
+
+
 def test_an_attack_moves_each_pixel_by_epsilon_within_the_range_and_lowers_the_class(client: Client) -> None:
     before = client.post("/api/predict", drawing=as_picture(drawn_seven()))
     attack = client.post("/api/predict", drawing=as_picture(drawn_seven()), attack={"epsilon": 0.1})["attack"]
@@ -176,6 +195,20 @@ def test_a_run_in_training_is_not_opened_anew_as_it_saves_other_weights(
         assert answer["model"]["step"] == step
 
 
+def test_the_folder_of_a_paused_run_that_was_deleted_is_missing_and_no_fault(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "digits", tmp_path / "digits")
+    with serving(tmp_path) as (_, client):
+        client.post("/api/control", action="resume", run="digits", epochs=8)
+        client.post("/api/control", action="pause")
+        client.wait("paused")
+        client.post("/api/predict", drawing=as_picture(drawn_seven()))
+        (tmp_path / "digits").rename(tmp_path.parent / f"{tmp_path.name}-moved")
+        status, answer = client.ask("/api/predict", drawing=as_picture(drawn_seven()))
+        assert (status, answer["error"]["id"]) == (404, "no-run")
+        assert client.get("/api/network") == {"network": False}
+        (tmp_path.parent / f"{tmp_path.name}-moved").rename(tmp_path / "digits")
+
+
 def test_drawings_are_kept_as_idx_and_can_be_trained_on(runs: Path) -> None:
     with serving(runs) as (server, client):
         status, answer = client.ask("/api/train", recipe="mnist", data="drawings")
@@ -203,7 +236,7 @@ def test_the_confusion_matrix_counts_what_is_predicted(client: Client, trained: 
     assert counts[7, 7] == np.sum((data.targets == 7) & (predicted == 7))
     cell = client.post("/api/look", view="cell", true=7, predicted=7)
     assert cell["total"] == counts[7, 7]
-    assert all((s["label"], s["predicted"]) == (7, 7) for s in cell["samples"])
+    assert all((s["label"], s["predicted"]) == ("7", "7") for s in cell["samples"])
 
 
 def test_the_wrongest_come_first_with_their_pictures(client: Client, trained: TrainedModel) -> None:
@@ -215,7 +248,7 @@ def test_the_wrongest_come_first_with_their_pictures(client: Client, trained: Tr
     first = found["samples"][0]
     np.testing.assert_array_equal(from_picture(first["picture"]), data.inputs[first["index"]].reshape(28, 28))
     one = client.post("/api/look", view="sample", index=first["index"])
-    assert one["probabilities"][first["predicted"]] == first["probability"]
+    assert one["probabilities"][int(first["predicted"])] == first["probability"]
 
 
 def test_pictures_of_first_weights_are_those_into_each_unit(client: Client, trained: TrainedModel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,35 @@ def test_a_layer_that_the_page_cannot_compute_is_named(capsys: pytest.CaptureFix
     assert run("lab", "digits", "--export", "page") == 2
     assert "the layer residual1" in said(capsys)
     assert not Path("page").exists()
+
+
+def train_fashion(**others: Any) -> None:
+    """A run `fashion` of images as large as MNIST's that are no digits: each pixel is bright."""
+    np.savez("fashion.npz", X=np.full((40, 28, 28), 200, np.uint8) - np.arange(40, dtype=np.uint8)[:, None, None],
+             y=np.array(["Coat", "Shirt"] * 20))  # fmt: skip
+    settings = {"data": "fashion.npz", "epochs": 1, "hidden": [4], "dropout": [], "name": "fashion", **others}
+    with start(resolve("mnist", settings)) as made:
+        made.fit()
+
+
+def test_images_that_are_no_digits_are_refused_as_drawings_are_prepared_as_digits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_fashion()
+    assert run("lab", "fashion", "--export", "page") == 2
+    assert "fashion.npz, which are no such digits" in said(capsys)
+    assert not Path("page").exists()
+    assert run("lab", "--export", "page") == 0
+    assert "no network to draw for. The page prepares drawings as MNIST's digits" in said(capsys)
+
+
+def test_without_a_run_the_newest_is_taken_that_can_be_exported(capsys: pytest.CaptureFixture[str]) -> None:
+    train_digits("unit", epochs=1)
+    train_fashion()
+    os.utime("runs/fashion/metrics.jsonl", (2**31, 2**31))  # the newest
+    assert run("lab", "--export", "page") == 0
+    assert "no network to draw for" not in said(capsys)
+    assert json.loads(Path("page/lab.json").read_text(encoding="utf-8"))["draw"]["title"] == "784-12-8-10"
 
 
 def test_a_run_that_the_page_cannot_compute_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,21 @@ def test_a_page_without_a_network_says_so_and_offers_no_training(chromium: Any, 
     window.context.close()
 
 
+def test_a_link_of_a_sample_that_is_not_on_the_page_says_so(chromium: Any, exported: str) -> None:
+    window = Window(chromium, exported)
+    page = window.page
+    page.wait_for_selector(".diagram")
+    page.goto(f"{exported}#step?net=16-3-10&sample=5&seed=0")
+    page.wait_for_selector(".batch-name:text-is('Batch of 8 samples')")
+    assert not page.is_visible("#notice")
+    for words in ("sample=50", "sample=5&seed=3"):
+        page.goto(f"{exported}#step?net=16-3-10&{words}")
+        page.wait_for_selector("#notice:has-text('does not have the sample or the first weights')")
+        page.click("#notice .close")
+    assert window.complaints == []
+    window.context.close()
+
+
 def test_layers_of_images_are_those_of_the_package_forward_and_backward(
     chromium: Any, exported: str, tmp_path: Path
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from nnbackprop import lab
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
 from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
 from nnbackprop.lab.errors import MESSAGES
@@ -25,6 +27,8 @@ ENGLISH = """(main) => {
 }"""
 """Texts with three English words in a row, but for code and for what is said to be the original."""
 
+SCRIPTS = Path(lab.__file__).parent / "static" / "js"
+ASKED = re.compile(r'(?<![\w.])t\("([^"]+)"')  # t("key", ...)
 DOCTOR = """async () => Object.fromEntries(Object.entries(await import('/static/js/strings/doctor_zh.js'))
     .map(([name, texts]) => [name, Object.keys(texts)]))"""
 TOLD = """async (findings) => {
@@ -39,6 +43,9 @@ def test_both_languages_have_every_text(window: Any) -> None:
     en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
     assert list(en) == list(zh)
     assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
+    used = {key for code in SCRIPTS.rglob("*.js") for key in ASKED.findall(code.read_text(encoding="utf-8"))}
+    assert {"no-samples", "loading", "sample-caption"} <= used
+    assert used - set(en) == set()
     doctor = page.evaluate(DOCTOR)
     assert set(doctor["FINDINGS"]) == set(doctor["MEASURED"]) == set(RUN_CHECKS)
     assert set(page.evaluate(keys, "server_zh")) == set(MESSAGES)

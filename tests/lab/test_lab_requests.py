@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
+import ipaddress
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 
 from nnbackprop.errors import UsageError
 from nnbackprop.lab.messages import MAX_HIDDEN_LAYERS
-from nnbackprop.lab.security import MAX_BODY
+from nnbackprop.lab.security import MAX_BODY, Guard
 from nnbackprop.lab.server import LabServer
 from tests.support.lab_client import Client, serving
 
@@ -169,7 +172,7 @@ def test_scripts_are_javascript_on_every_system(client: Client, monkeypatch: pyt
     assert b"import " in body
 
 
-def test_two_headers_of_a_name_are_refused_and_a_damaged_cookie_is_none(client: Client) -> None:
+def test_two_headers_of_a_name_are_refused(client: Client) -> None:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)) as connection:
         connection.putrequest("GET", "/api/runs")
         for name, value in client.headers.items():
@@ -177,7 +180,16 @@ def test_two_headers_of_a_name_are_refused_and_a_damaged_cookie_is_none(client: 
         connection.putheader("Origin", client.headers["Origin"])
         connection.endheaders()
         assert connection.getresponse().status == 403
-    headers = client.headers | {"Cookie": 'a"b=\x01; ' + client.cookie}
+
+
+@pytest.mark.parametrize(
+    "other", ['other={"a":1}', "flag", "version=3", "a=x, y", "a[b]=1", "a=b=c", "a=\xff", 'a"b=\x01', 'x="a b"c']
+)
+def test_cookies_of_other_servers_of_this_machine_do_not_hide_ours(client: Client, other: str) -> None:
+    """A browser sends the cookies of 127.0.0.1 to all of its ports."""
+    for cookie in (f"{other}; {client.cookie}", f"{client.cookie}; {other}"):
+        assert client.send("GET", "/api/runs", client.headers | {"Cookie": cookie})[0] == 200
+    headers = client.headers | {"Cookie": f"{other}; x{client.cookie}"}
     assert refused(client.send("GET", "/api/runs", headers)) == (403, "refused")
 
 
@@ -240,12 +252,46 @@ def test_the_loopback_interface_of_ipv6_needs_no_token_of_ones_own(tmp_path: Pat
         thread.join()
 
 
-def test_on_all_interfaces_a_host_is_an_address_and_never_a_name(tmp_path: Path) -> None:
+def test_on_all_interfaces_a_host_is_an_address_or_the_name_of_this_machine(tmp_path: Path) -> None:
     with serving(tmp_path, host="0.0.0.0", token=TOKEN) as (_, client):
-        for host, status in (("192.168.7.7", 200), ("[fe80::1]", 200), ("evil.example", 403)):
+        own = socket.gethostname().upper()
+        for host, status in (("192.168.7.7", 200), ("[fe80::1]", 200), (own, 200), ("evil.example", 403)):
             name = f"{host}:{client.port}"
             headers = client.headers | {"Host": name, "Origin": f"http://{name}"}
             assert client.send("GET", "/api/runs", headers)[0] == status
+
+
+def test_on_all_interfaces_the_link_has_an_address_that_can_be_opened(tmp_path: Path) -> None:
+    with serving(tmp_path, host="0.0.0.0", token=TOKEN) as (_, client):
+        name, _, port = client.host.partition(":")
+        assert not ipaddress.ip_address(name).is_unspecified
+        with contextlib.closing(http.client.HTTPConnection(name, int(port), timeout=60)) as connection:
+            connection.request("GET", f"/?token={TOKEN}")
+            assert connection.getresponse().status == 303
+        answer = client.send("GET", "/api/runs", client.headers | {"Host": "evil.example"})
+        assert f"open http://{client.host}/" in json.loads(answer[2])["error"]["message"]
+
+
+def test_a_host_without_a_port_is_port_80() -> None:
+    """Browsers leave the port of HTTP out."""
+
+    async def app(*_: Any) -> None:
+        pass
+
+    async def refuse(message: Any) -> None:
+        raise AssertionError(message)
+
+    headers = [(b"cookie", b"nnbackprop-lab-80=" + TOKEN.encode())]
+    for host in (b"127.0.0.1", b"[::1]", b"localhost:80"):
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"",
+                 "headers": [*headers, (b"host", host), (b"origin", b"http://" + host)]}  # fmt: skip
+        asyncio.run(Guard(app, TOKEN, 80, "http://127.0.0.1:80/")(scope, None, refuse))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_named(tmp_path: Path, host: str) -> None:
+    with pytest.raises(UsageError, match=rf"{re.escape(host)}, port 0 .* --host takes an address of this machine"):
+        LabServer(tmp_path, host=host, token=TOKEN)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

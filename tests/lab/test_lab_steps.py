@@ -138,15 +138,8 @@ PLANTED = [(n, m) for n in ARCHITECTURES for m in PLANTS if (n, m) != ("2-2-1", 
 def test_every_planted_mistake_is_named_by_the_gradient_check(network: str, mistake: str) -> None:
     loss = (PLANTS[mistake].losses or [ARCHITECTURES[network].loss])[0]
     output = {"loss": loss, "output_activation": "identity" if loss in TAKES_LOGITS else "sigmoid"}
-    found = break_(Break(network, mistake=mistake, activation="tanh", steps=20, **output))
+    found = break_(Break(network, mistake=mistake, activation="tanh", **output))
     assert [m["id"] for m in found["report"]["mistakes"]] == [mistake]
-    assert found["right"][0] == found["broken"][0]
-    assert found["right"][-1] < found["right"][0]
-
-
-def test_a_flipped_sign_makes_the_loss_rise() -> None:
-    found = break_(Break("2-2-1", mistake="sign-flipped", steps=50, lr=0.5))
-    assert found["broken"][-1] > found["broken"][0] > found["right"][-1]
 
 
 def test_digits_are_means_of_seven_by_seven_pixels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from nnbackprop.diagnostics.replay import replay
 from nnbackprop.errors import UsageError
+from nnbackprop.lab.trainer_process import TrainerProcess
+from nnbackprop.lab.worker import Job
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.run_dir import RunDir
@@ -150,6 +153,22 @@ def test_a_finished_run_goes_on_for_more_epochs(client: Client) -> None:
     assert client.wait("finished")["epoch"] == EPOCHS + 5
 
 
+def test_a_run_of_the_disk_that_goes_on_keeps_its_curves_and_findings(tmp_path: Path) -> None:
+    ordinary_run(tmp_path)
+    found = {"findings": [{"id": "overfitting", "level": "note"}]}
+    (tmp_path / "plain" / "weight-height" / "doctor.json").write_text(json.dumps(found), encoding="utf-8")
+    with serving(tmp_path / "plain", run="last") as (server, client):
+        assert client.history()["state"]["steps_per_epoch"] == 4
+        server.lab.session.history.add("message", {"text": "said before"})
+        client.post("/api/control", action="resume", epochs=EPOCHS + 1)
+        client.post("/api/control", action="step")
+        client.wait("paused")
+        history = client.history()
+        assert [row["epoch"] for row in history["epochs"]] == [*range(1, EPOCHS + 1)]
+        assert history["findings"] == found["findings"]
+        assert {"text": "said before"} in history["messages"]
+
+
 def test_a_page_that_opens_late_and_another_one_see_the_same(client: Client) -> None:
     client.post("/api/train", **LONG)
     client.wait("running")
@@ -201,9 +220,12 @@ def test_reset_stops_and_empties_the_curves_and_keeps_the_run(client: Client, tm
 def test_a_run_that_diverges_says_at_which_layer_and_what_to_try(client: Client) -> None:
     state, events = client.train_to_end(recipe="house-prices", epochs=50, optimizer="sgd", lr=1e3)
     assert state["status"] == "failed"
+    assert client.history()["state"]["error"] == state["error"]  # a page that is loaded anew is told
     assert "learning rate" in state["error"]
+    assert "--" not in state["error"]  # a page has no flags
     findings = [finding for kind, data in events if kind == "findings" for finding in data["findings"]]
     assert "not-finite" in {finding["id"] for finding in findings}
+    assert not [finding for finding in findings if "--" in finding["fix"]]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
@@ -215,6 +237,21 @@ def test_a_trainer_that_is_killed_is_reported_and_its_run_goes_on(tmp_path: Path
         assert "SIGKILL" in client.wait("failed")["error"]
         client.post("/api/control", action="resume")
         assert client.wait("running")["run"] == run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows blocks no signal")
+def test_an_interrupt_while_the_trainer_starts_is_left_to_the_server(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in a terminal goes to the server and the trainer alike; the former tells the latter to stop."""
+    process = TrainerProcess(Job(config=resolve("weight-height", {"runs_dir": str(tmp_path), "progress": "off"})))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.send("mode", "stop")
+    ends = [data for kind, data in process.messages() if kind == "end"]
+    assert [end["state"]["status"] for end in ends] == ["idle"]  # it made no step, and left nothing
+    assert "Traceback" not in capfd.readouterr().err
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_the_end_of_the_server_saves_the_run(tmp_path: Path) -> None:
@@ -238,6 +275,21 @@ def test_a_run_of_another_process_is_followed_to_its_end_and_not_steered(tmp_pat
             other.fit()
         wait_until(lambda: client.history()["state"]["status"] == "finished")
         assert [row["epoch"] for row in client.history()["epochs"]] == [*range(1, 21)]
+
+
+def test_a_run_of_another_process_whose_folder_is_deleted_is_followed_no_longer(tmp_path: Path) -> None:
+    config = resolve("weight-height", {"epochs": 20, "runs_dir": str(tmp_path / "runs")})
+    with serving(tmp_path / "runs") as (server, client):
+        with start(config) as other:
+            other._write_start()
+            server.lab.session.show("weight-height")
+            assert client.history()["state"]["elsewhere"]
+            (tmp_path / "runs" / "weight-height").rename(tmp_path / "moved")
+            wait_until(lambda: client.history()["state"]["status"] == "stopped")
+            assert not client.history()["state"]["elsewhere"]
+            (tmp_path / "moved").rename(tmp_path / "runs" / "weight-height")
+        client.post("/api/control", action="reset")
+        assert client.history()["state"]["status"] == "idle"
 
 
 def test_a_run_that_exists_is_shown_with_its_curves(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.loggers.csv import CSVLogger
 from nnbackprop.loggers.registry import load_loggers
 from nnbackprop.loggers.values import flat_config
@@ -68,6 +68,19 @@ def test_csv_replaces_epochs_that_are_trained_again(tmp_path: Path) -> None:
     written = rows_of(tmp_path / "a.csv")
     assert [row["epoch"] for row in written] == ["1", "2", "3"]
     assert float(written[-1]["train_loss"]) == row.train.loss
+
+
+@pytest.mark.parametrize(
+    "content", [b"epoch,train_loss\nfirst,0.5\n", b"epoch;train_loss\n1;0,5\n", b"\xff\xfee\0p\0", b'a\n"1\n2'],
+    ids=["text", "semicolons", "UTF-16", "quote"],
+)  # fmt: skip
+def test_a_csv_of_other_rows_is_left_and_told(tmp_path: Path, content: bytes) -> None:
+    """A spreadsheet may have written it anew."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError, match=r"a\.csv holds a row .* move the file away"):
+        make_trainer(epochs=1, callbacks=[CSVLogger(path)]).fit(clouds())
+    assert path.read_bytes() == content
 
 
 class Begin(Callback):

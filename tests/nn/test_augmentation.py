@@ -204,6 +204,19 @@ def test_an_entry_that_cannot_be_is_named(entry: str, said: str) -> None:
     assert repr(entry.split(" or ")[-1]) in str(error.value) or repr(entry) in str(error.value)
 
 
+@pytest.mark.parametrize("entry", ["rotate 10 or", "or rotate 10", "or"])
+def test_or_needs_a_transformation_on_either_side(entry: str) -> None:
+    with pytest.raises(UsageError, match=f"augment has '{entry}': `or` stands between two transformations"):
+        Augmentation(entry)
+
+
+def test_a_list_of_entries_and_one_text_of_classes_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"each entry as an argument.*got \['flip', 'shift 2'\]"):
+        Augmentation(["flip", "shift 2"])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"half_angle_classes is a list of names.*got '17'"):
+        Augmentation("rotate 10", half_angle_classes="17")
+
+
 def test_samples_that_are_no_images_are_refused() -> None:
     for arguments, said in [
         ((None,), "no images"),

@@ -22,12 +22,14 @@ from nnbackprop.nn.layers import (
     ACTIVATIONS,
     ELU,
     Activation,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
     Layer,
     LeakyReLU,
     Maxout,
+    MaxPool2D,
     PReLU,
     Reshape,
     Softmax,
@@ -187,6 +189,10 @@ def test_a_layer_of_vectors_refuses_other_samples(layer, shape):
     [
         (lambda: Dense(0), ShapeError, "at least 1; got 0"),
         (lambda: Dense(2.5), ShapeError, "whole number of units"),
+        (lambda: Dense(True), ShapeError, "whole number of units"),
+        (lambda: Conv2D(True), ShapeError, "whole number of filters"),
+        (lambda: Conv2D(4, padding=True), UsageError, "padding .* got True"),
+        (lambda: MaxPool2D(True), UsageError, "pool_size .* got True"),
         (lambda: Dense(3, bias=0.5), UsageError, "True or False; got 0.5"),
         (lambda: Dense(3, He), UsageError, "weight_init .* initializer"),
         (lambda: LeakyReLU(1.0), UsageError, "below 1; got 1.0"),
@@ -204,6 +210,21 @@ def test_a_layer_of_vectors_refuses_other_samples(layer, shape):
 def test_a_hyperparameter_that_cannot_be_is_refused(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (Dense(np.int64(3)), Dense(3)),
+        (Maxout(np.int32(3), np.int64(2)), Maxout(3, 2)),
+        (Conv2D(np.int64(4), [3, np.int64(5)], np.uint8(2), np.int64(1)), Conv2D(4, (3, 5), 2, 1)),
+        (MaxPool2D(np.int64(2), [1, 2]), MaxPool2D(2, (1, 2))),
+        (Reshape([2, np.int64(2), 1]), Reshape((2, 2, 1))),
+    ],
+)
+def test_whole_numbers_of_numpy_and_lists_are_taken(made, expected):
+    assert made == expected
+    assert repr(made) == repr(expected)
 
 
 def exported() -> set[type]:

@@ -118,7 +118,7 @@ def test_check_labels_knows_the_range(labels, classes):
     if all(0 <= label < classes for label in labels):
         check_labels(np.array(labels, np.int32), classes)
     else:
-        with pytest.raises(DataError, match=rf"Labels lie in {min(labels)}..{max(labels)} and {classes} outputs"):
+        with pytest.raises(DataError, match=rf"Labels lie in {min(labels)}..{max(labels)} and {classes} classes"):
             check_labels(np.array(labels, np.int32), classes)
 
 

@@ -58,6 +58,15 @@ def test_averages_are_found_within_it_and_around_it() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("given", [Adam, "adam", None])
+def test_an_optimizer_is_needed(given: object) -> None:
+    hint = r"Write Adam\(\), with parentheses" if given is Adam else "got"
+    with pytest.raises(UsageError, match=f"GradientClipping needs an optimizer.*{hint}"):
+        GradientClipping(given, norm=1.0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"ExponentialMovingAverage needs an optimizer.*{hint}"):
+        ExponentialMovingAverage(given)  # type: ignore[arg-type]
+
+
 def test_a_limit_is_needed() -> None:
     with pytest.raises(UsageError, match=r"norm=1\.0, value=0\.5, or both"):
         GradientClipping(SGD())

@@ -143,7 +143,8 @@ def test_every_word_of_the_table_is_understood():
         ("cosine:3", "is not a schedule"),
         ("warmup:0", "at least 1 step; got warmup_steps = 0"),
         ("warmup:-5+cosine", "at least 1 step; got warmup_steps = -5"),
-        ("warmup:100+cosine", "CosineDecay needs at least 1 step; got decay_steps = 0"),
+        ("warmup:100+cosine", "the run has 100 steps, and its warm-up takes them all"),
+        ("warmup:1000+one-cycle", "the run has 100 steps, and its warm-up takes them all"),
         ("warmup:10+", "is not a schedule"),
         ("cosine+warmup:10", "Only a warm-up goes before another schedule"),
     ],
@@ -152,6 +153,14 @@ def test_words_that_cannot_be_are_refused_with_words(word, says):
     with pytest.raises(UsageError) as error:
         parse_schedule(word, LR, total_steps=100, steps_per_epoch=10)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [0.1, "cosine", schedules.Constant])
+def test_what_is_no_schedule_is_refused_within_another(rate: Any) -> None:
+    with pytest.raises(UsageError, match=r"Warmup needs a schedule, such as nb\.Constant\(0\.1\), and got"):
+        schedules.Warmup(3, rate)
+    with pytest.raises(UsageError, match="Piecewise needs a schedule"):
+        schedules.Piecewise((schedules.Constant(0.1), rate), (10,))
 
 
 @pytest.mark.parametrize("lr", [0.0, -0.1, math.nan, math.inf])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.report.curves import comparison_plot, gradient_norms, learning_curves
+from nnbackprop.report.style import png, style
 from nnbackprop.runs.run_table import RunInfo, RunTable
 from tests.support.plot_rows import axes_texts, legend_texts, metrics_row
 
@@ -131,12 +132,22 @@ def test_a_comparison_has_a_colour_a_run_and_its_training_part_dashed() -> None:
     loss, accuracy = figure.axes
     drawn = [(line.get_label(), line.get_linestyle(), list(line.get_ydata())) for line in loss.get_lines()]
     assert drawn == [
+        ("a", "--", [row["train_loss"] for row in long]),
         ("a", "-", [2.0, 1.0, pytest.approx(2 / 3)]),
-        ("_a", "--", [row["train_loss"] for row in long]),
+        ("b", "--", [short[0]["train_loss"]]),
         ("b", "-", [0.5]),
-        ("_b", "--", [short[0]["train_loss"]]),
     ]
     colours = [line.get_color() for line in loss.get_lines()]
     assert colours[0] == colours[1] != colours[2] == colours[3]
     assert legend_texts(figure) == ["a", "b"]
     assert accuracy.get_ylabel() == "accuracy"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_comparison_names_every_run_by_what_the_font_can_write() -> None:
+    rows = [metrics_row(e) for e in (1, 2)]
+    names = ("_x", "\u5b9e\u9a8c", "\u00e9t\u00e9")
+    with style():
+        figure = comparison_plot(RunTable(tuple(RunInfo(name, "finished", 0.0, rows=rows) for name in names)))
+        png(figure)
+    assert legend_texts(figure) == ["_x", "run 2", "\u00e9t\u00e9"]

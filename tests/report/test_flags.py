@@ -17,6 +17,9 @@ from nnbackprop.report.flags import with_flags
         ("target='7': no such column", "--target 7: no such column"),
         ("try lr=0.012, or clip_norm=1.", "try --lr 0.012, or --clip-norm 1."),
         ("pass nb.load(path, task='regression')", "pass nb.load(path, task='regression')"),
+        ("runs/lr=0.2 is no run folder, nor is C:\\runs\\seed=3",) * 2,
+        ("lr=0.2/x.csv, task=a/b.csv, 'data/seed=3/x.csv' and 'seed=3' are no tables",) * 2,
+        ("the runs' lr=0.2, the run's seed=3.", "the runs' --lr 0.2, the run's --seed 3."),
         ("config.toml has augment = ['flip'], my_task='a' and x.task='b'",) * 2,
     ],
 )

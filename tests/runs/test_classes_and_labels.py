@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     assert scores.f1[:2].min() > 0.8
     assert rows["never"][1:] == ["0.0000", "0.0000", "0.0000", "0"]
     write_table("new.csv", {f"x{j}": [2.0, -2.0] for j in range(3)})
-    assert run("predict", "last", "new.csv") == 0
+    assert run("predict", "last", "new.csv", "--output", "predicted.csv") == 0
     output = said(capsys)
     assert "sample red green never labels" in output
     model, samples = TrainedModel.open("last"), {f"x{j}": [2.0, -2.0] for j in range(3)}
@@ -207,3 +208,8 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     for i, labels in enumerate(("red, green", "–"), 1):
         assert " ".join([str(i), *(f"{p:.2%}" for p in probabilities[i - 1]), labels]) in output
     assert model.predict(samples).tolist() == [[1, 1, 0], [0, 0, 0]]
+    with Path("predicted.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = ("red", "green", "never")
+    assert [[int(row[name]) for name in names] for row in rows] == [[1, 1, 0], [0, 0, 0]]
+    assert [[float(row[f"probability_{name}"]) for name in names] for row in rows] == pytest.approx(probabilities)

@@ -144,6 +144,31 @@ def test_an_unknown_setting_lists_all_settings() -> None:
         parse_settings({"zork": 1}, "my.toml")
 
 
+SPACES = {"ideographic": "\u3000", "no-break": "\u00a0", "narrow no-break": "\u202f", "joiner": "\u200d"}
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_unicode_spaces_belong_to_names_of_files_and_columns(space: str) -> None:
+    settings = {"data": f"price{space}list.csv", "sample_weight": f"b{space}kg"}
+    config = parse_settings(settings, "here")
+    assert (config.data, config.sample_weight) == tuple(settings.values())
+    assert parse_settings(tomllib.loads(to_toml(config)), "again") == config
+
+
+def test_a_tab_separates_values_and_is_in_no_other_setting() -> None:
+    assert parse_settings({"separator": "\t"}, "here").separator == "\t"
+    for name, value in (("data", "a\tb"), ("separator", "\n"), ("data", "a\x85b")):
+        with pytest.raises(UsageError, match="control characters"):
+            parse_settings({name: value}, "here")
+
+
+@pytest.mark.parametrize(("name", "value"), [("tags", ["caf\udce9"]), ("data", "caf\udce9.csv")])
+def test_bytes_that_are_no_text_are_refused(name: str, value: object) -> None:
+    r"""A terminal of Latin-1 gives caf\xe9, of which Python makes caf\udce9."""
+    with pytest.raises(UsageError, match=rf"here has {name} = 'caf\\udce9.*', which is not text in utf-8"):
+        parse_settings({name: value}, "here")
+
+
 # Files.
 
 
@@ -158,7 +183,9 @@ def test_a_recipe_file_is_read_and_overridden(mark: bytes, tmp_path: Path) -> No
 @pytest.mark.parametrize("recipe", ["minst", "a\0b", "x" * 5000, "."])
 def test_a_recipe_that_does_not_exist_lists_those_that_do(recipe: str) -> None:
     with pytest.raises(
-        UsageError, match=r"neither a recipe nor a TOML file.*ex4, .*mnist, mnist-original, |cannot be read"
+        UsageError,
+        match=r"neither a recipe nor a TOML file, and there is no data of that name.*ex4, .*mnist, mnist-"
+        "original, |cannot be read",
     ):
         resolve(recipe, {})
 
@@ -199,6 +226,12 @@ def test_a_configuration_too_large_to_be_read_again_is_refused_before_training(
         assert run("train", "small.toml", *dry_run) == 2
         assert "bytes, and a config.toml may have 500: most are names of columns" in said(capsys)
     assert not list(Path("runs").iterdir())
+
+
+def test_a_configuration_with_more_dots_than_are_read_again_is_refused() -> None:
+    to_toml(Config(tags=("." * 100,)))
+    with pytest.raises(UsageError, match=r"may have 100 dots, and one has more: "):
+        to_toml(Config(tags=("." * 101,)))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -308,7 +341,7 @@ def test_a_warm_up_that_only_a_large_data_set_holds_is_refused_by_a_small_one_al
     config = Config(schedule="warmup:20000+cosine", epochs=1, batch_size=120)
     check_config(config)
     assert build.learning_rate(config, 10**7)(20000) == config.lr
-    with pytest.raises(UsageError, match="needs at least 1 step"):
+    with pytest.raises(UsageError, match="the run has 8334 steps, and its warm-up takes them all"):
         build.learning_rate(config, 10**6)
 
 
@@ -331,6 +364,29 @@ def test_weight_decay_clipping_and_averaging_reach_the_optimizer() -> None:
 def test_a_schedule_of_plateaus_names_epochs_and_a_factor(numbers: str) -> None:
     with pytest.raises(UsageError, match=r"a whole number of epochs and a factor|patience|factor"):
         build.split_schedule(f"reduce-on-plateau{numbers}")
+
+
+@pytest.mark.parametrize("schedule", ["reduce-on-plateau:5:0.1+cosine", "cosine+reduce-on-plateau:5:0.1"])
+def test_a_schedule_of_plateaus_is_the_last_and_comes_after_a_warm_up_alone(schedule: str) -> None:
+    with pytest.raises(UsageError) as error:
+        build.split_schedule(schedule)
+    assert f"{schedule!r} cannot be: reduce-on-plateau is the last, and only a warm-up goes before" in str(
+        error.value
+    )
+
+
+def test_a_learning_rate_that_is_given_replaces_the_changes_of_a_file() -> None:
+    recipe = Config(lr=0.01, lr_changes=((3, 0.001),))
+    assert apply_overrides(recipe, {"epochs": 3}).lr_changes == ((3, 0.001),)
+    assert apply_overrides(recipe, {"lr": 0.5}).lr_changes == ()
+
+
+def test_another_optimizer_does_not_take_the_weight_decay_of_a_recipes_adamw() -> None:
+    recipe = Config(optimizer="adamw", weight_decay=0.05)
+    check_config(apply_overrides(recipe, {"optimizer": "adam"}))
+    assert apply_overrides(recipe, {"optimizer": "adamw"}).weight_decay == 0.05
+    with pytest.raises(UsageError, match="--weight-decay without adamw would do nothing"):
+        check_config(apply_overrides(recipe, {"optimizer": "adam", "weight_decay": 0.05}))
 
 
 def test_changes_of_a_setting_are_in_the_order_of_their_steps() -> None:
@@ -367,6 +423,9 @@ def test_the_schedule_spans_the_run() -> None:
         ],
         ["--weight-decay", "0.5"],
         ["--penalize-biases"],
+        ["--channels", "rgb"],
+        ["--encoding", "latin-1"],
+        ["--decimal", ","],
     ],
 )
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -463,5 +522,6 @@ def test_augment_and_ema_are_settings_of_a_run(two_clouds: None, capsys: pytest.
     assert run("evaluate", "a", "--augment", "3") == 0
     assert "mean of 3 augmented copies of each sample: accuracy " in said(capsys)
     assert run("evaluate", "a", "--augment", "0") == 2
+    assert "accuracy" not in said(capsys)  # it is refused before anything is printed
     assert run(*words, "--augment", "rotat 10") == 2
     assert "Did you mean rotate?" in said(capsys)

@@ -89,12 +89,28 @@ def test_evaluate_and_predict_print_numbers_under_the_targets_name(capsys: pytes
     assert "target RMSE MAE R²" in output
     assert "price" in output
     write_table("new.csv", {"age": [0, 0], "area": [50, 150]})
-    assert run("predict", "last", "new.csv") == 0
+    assert run("predict", "last", "new.csv", "--output", "prices.csv") == 0
     output = said(capsys)
     assert "sample price" in output
     (cheap, *_), (dear, *_) = TrainedModel.open("last").predict({"age": [0, 0], "area": [50, 150]})
     assert f"1 {cheap:,.0f}" in output
     assert 200_000 < dear - cheap < 400_000
+    lines = Path("prices.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "file,sample,price"
+    assert [float(line.rpartition(",")[2]) for line in lines[1:]] == pytest.approx([cheap, dear], rel=1e-6)
+
+
+def test_predictions_of_all_rows_are_written_where_few_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    train(epochs=1)
+    write_table("new.csv", {"age": [0] * 50, "area": [*range(50, 100)]})
+    assert run("predict", "last", "new.csv", "new.csv", "--output", "prices.csv") == 0
+    assert "Wrote prices.csv" in said(capsys)
+    rows = [line.split(",") for line in Path("prices.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert [row[:2] for row in rows] == [["new.csv", str(i)] for i in range(1, 51)] * 2
+    assert run("predict", "last", "new.csv", "--output", "nowhere/prices.csv") == 5
+    assert "see that its folder is there" in said(capsys)
+    assert run("predict", "last", "new.csv") == 0
+    assert "--output FILE.csv writes a row for each sample" in said(capsys)
 
 
 def test_an_attack_is_for_classes(capsys: pytest.CaptureFixture[str]) -> None:

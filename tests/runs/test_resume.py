@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -172,3 +174,18 @@ def test_a_checkpoint_without_a_scaling_of_its_features_is_refused(scale: np.nda
     arrays = {} if scale is None else {"scaling/scale": scale}
     with pytest.raises(RunFolderError, match="no scaling of its inputs, or one of another number of features"):
         scaling_of(Checkpoint({**arrays, "scaling/shift": np.zeros(())}, info))
+
+
+def test_a_checkpoint_without_best_weights_is_json_and_an_earlier_one_resumes() -> None:
+    """Which wrote the loss of none as Infinity."""
+    trainer, stopping = make_trainer(), EarlyStopping()
+    trainer.fit(TRAIN)
+    written = make_last_checkpoint(trainer, stopping, {})
+    assert json.loads(json.dumps(written.meta), parse_constant=pytest.fail)["best"]["loss"] is None
+    for loss in (None, math.inf):
+        best = {"epoch": 0, "loss": loss, "waited": 0}
+        found = from_bytes(to_bytes(replace(written, meta={**written.meta, "best": best})))
+        again, restored = make_trainer(), EarlyStopping()
+        restore(again, restored, TRAIN, found)
+        assert again.progress == trainer.progress
+        assert (restored.best_epoch, restored.best_loss) == (0, math.inf)

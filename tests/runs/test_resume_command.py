@@ -187,7 +187,7 @@ def test_schedule_epochs_keep_the_schedule_of_a_run_that_goes_on(capsys: pytest.
     train("--schedule", "cosine", "--epochs", "4")
     said(capsys)
     assert resume("--epochs", "8", "--schedule-epochs", "5") == 2
-    assert "--schedule-epochs 4 keeps that" in said(capsys)
+    assert "spanned so far, 4 epochs: leave it out, or give --schedule-epochs 4." in said(capsys)
     assert resume("--epochs", "8", "--schedule-epochs", "4") == 0
     assert "learning rate goes" not in said(capsys)
     rates = [
@@ -273,6 +273,21 @@ def test_changes_of_the_learning_rate_that_a_checkpoint_does_not_have_are_refuse
     assert resume("--epochs", "4") == 5
     assert "lr_changes = [[10, 0.02]], and" in said(capsys)
     assert run("replay", "a") == 5
+
+
+def test_a_learning_rate_given_after_divergences_is_the_rate_of_the_next_step(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Half-squared errors at a rate of 9 diverge; 5 steps an epoch."""
+    flags = ("--loss", "half-mse", "--lr", "9", "--save-every", "5", "--on-nan", "restore-and-halve-lr")
+    train("--epochs", "4", *flags)
+    rate = load(LAST).meta["progress"]["rate"]
+    assert rate < 1
+    said(capsys)
+    assert resume("--epochs", "5", "--lr", "0.01") == 0
+    assert f"goes from {9 * rate:g} at step 20 to 0.01 at step 21: --lr 0.01 is where" in said(capsys)
+    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[-1]["lr"] == pytest.approx(0.01, rel=1e-12)
 
 
 def test_a_resume_takes_a_number_for_the_learning_rate(capsys: pytest.CaptureFixture[str]) -> None:

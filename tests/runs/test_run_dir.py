@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
 import shutil
 import socket
@@ -13,6 +16,7 @@ import pytest
 
 from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
+from nnbackprop.runs import run_dir as folders
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.config_files import load_run_config, to_toml
 from nnbackprop.runs.run_dir import RunDir
@@ -58,9 +62,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RunDir.create(tmp_path / "file", "x")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "last"])
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
-def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+def test_a_name_that_is_a_path_or_last_is_refused(name: str) -> None:
     assert run("train", "weight-height", "--epochs", "2", "--name", name) == 2
     assert os.listdir() == []
 
@@ -112,6 +116,22 @@ def test_lines_that_are_no_rows_are_refused_and_left_as_they_are(content: bytes,
     assert run_dir.metrics_path.read_bytes() == content
 
 
+def test_numbers_that_are_not_finite_are_null_and_none_also_where_earlier_versions_wrote_them(
+    tmp_path: Path,
+) -> None:
+    run_dir = RunDir.create(tmp_path, "x")
+    numbers = {"epoch": 1, "r2": math.nan, "all": [math.inf, {"rmse": -math.inf}]}
+    none = {"epoch": 1, "r2": None, "all": [None, {"rmse": None}]}
+    run_dir.write_json("summary.json", numbers)
+    assert json.loads((run_dir.path / "summary.json").read_text("utf-8"), parse_constant=pytest.fail) == none
+    run_dir.write("summary.json", json.dumps(numbers))
+    run_dir.write("metrics.jsonl", json.dumps(numbers) + "\n")
+    assert run_dir.read_json("summary.json") == none
+    assert run_dir.read_metrics() == [none]
+    run_dir.drop_metrics(from_epoch=2)
+    assert json.loads(run_dir.metrics_path.read_text("utf-8"), parse_constant=pytest.fail) == none
+
+
 def test_rows_and_json_are_held_to_the_limit_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
     run_dir = RunDir(tmp_path)
@@ -154,6 +174,19 @@ def test_one_process_writes_to_a_folder(run_dir: RunDir, capsys: pytest.CaptureF
     with run_dir.lock():
         assert run(*RESUME) == 5
         assert "another process" in said(capsys)
+
+
+def test_asking_whether_a_folder_is_in_use_keeps_no_process_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks holds a shared lock for a moment: here until the other waits."""
+    run_dir, asking = RunDir.create(tmp_path, "x"), contextlib.ExitStack()
+    monkeypatch.setattr("nnbackprop.runs.run_dir.time.sleep", lambda seconds: asking.close())
+    with asking:
+        (run_dir.path / ".lock").touch()
+        folders._lock(asking.enter_context((run_dir.path / ".lock").open("rb")), shared=True)
+        with run_dir.lock():
+            assert run_dir.in_use
 
 
 @pytest.mark.parametrize("there", [True, False])

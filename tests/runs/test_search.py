@@ -126,6 +126,88 @@ def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
     assert (best["hidden"], best["dropout"]) == ([4, 4, 4], [0.1, 0.2, 0.2, 0.2])
 
 
+def add(file: str, line: str) -> None:
+    """Add a line above [search]."""
+    Path(file).write_text(f"{line}\n" + Path(file).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def test_the_run_whose_weights_trials_begin_with_is_named_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So best.toml is trained from any folder, and `last` is the same run for all trials."""
+    words = ("--data", "two.npz", "--hidden", "4", "--epochs", "1", "--progress", "off")
+    assert run("train", *words, "--name", "base") == 0
+    file = write(1, 1, "lr = [0.01]")
+    add(file, 'init_from = "last"')
+    loaded, base = load_search(file), str(Path("runs/base").absolute())
+    assert loaded.config.init_from == base
+    assert loaded.recipe_of({"lr": 0.01}, "best").init_from == base
+    found_in(file)
+    best = Path("runs/small/best.toml").absolute()
+    monkeypatch.chdir("/")
+    assert run("train", str(best), "--dry-run") == 0
+
+
+def test_layers_and_hidden_are_searched_over_a_file_with_the_other() -> None:
+    entries = [["dense 8", "relu", "dense"], ["dense 3", "tanh", "dense"]]
+    result = found_in(write(2, 1, f"layers = {entries}\nsampler = 'grid'"))
+    assert [row.outcome for row in result.trials] == ["complete", "complete"]
+    file = write(2, 1, "hidden = [[8], [16]]\nsampler = 'grid'", "other.toml")
+    text = Path(file).read_text(encoding="utf-8").replace("hidden = [4]\n", f"layers = {entries[0]}\n")
+    Path(file).write_text(text, encoding="utf-8")
+    assert [row.outcome for row in found_in(file).trials] == ["complete", "complete"]
+
+
+def test_a_trial_of_layers_and_hidden_is_refused() -> None:
+    result = found_in(write(1, 1, "layers = [['dense 8', 'dense']]\nhidden = [[4]]\nsampler = 'grid'"))
+    (outcome,) = (row.outcome for row in result.trials)
+    assert outcome.startswith("refused: ")
+    assert "layers are the whole network" in outcome
+
+
+def test_a_setting_that_another_setting_has_no_use_for_is_left_out_of_a_trial() -> None:
+    space = "optimizer = ['adam', 'adamw']\nweight_decay = [0.05]\npenalize_biases = [true]\nl2 = [0.0, 0.1]"
+    result = found_in(write(4, 1, f"{space}\nsampler = 'grid'"))
+    assert {row.outcome for row in result.trials} == {"complete"}
+    config_of = load_search("small.toml").config_of
+    params = {"optimizer": "adam", "weight_decay": 0.05, "penalize_biases": True, "l2": 0.0}
+    assert (config_of(params).weight_decay, config_of(params).penalize_biases) == (0.01, False)
+    params |= {"optimizer": "adamw", "l2": 0.1}
+    assert (config_of(params).weight_decay, config_of(params).penalize_biases) == (0.05, True)
+
+
+def test_a_range_between_whole_numbers_is_of_the_numbers_that_the_setting_takes() -> None:
+    space = (
+        "clip_norm = { low = 1, high = 3 }\nbatch_size = { low = 4, high = 16 }\nhidden = { low = 2, high = 9 }"
+    )
+    result = found_in(write(6, 1, space))
+    kinds = {name: {type(row.params[name]) for row in result.trials} for name in result.trials[0].params}
+    assert kinds == {"clip_norm": {float}, "batch_size": {int}, "hidden": {int}}
+    assert any(row.params["clip_norm"] % 1 for row in result.trials)
+
+
+def test_a_search_begun_before_there_was_a_setting_goes_on() -> None:
+    first = found_in(write(1, 1))
+    study = optuna.load_study(study_name="search", storage="sqlite:///runs/small/study.db")
+    definition = study.user_attrs["definition"]
+    del definition["ema"]
+    study.set_user_attr("definition", definition)
+    assert told(found_in(write(2, 1)))[:1] == told(first)
+
+
+def test_a_search_takes_the_library_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NNBACKPROP_BACKEND", "nosuch")
+    assert run("search", write(1, 1)) == 2
+    assert "backend = 'nosuch'" in said(capsys)
+
+
+def test_the_command_of_the_best_recipe_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(1, 1)
+    add(file, 'runs_dir = "my runs"')
+    assert run("search", file) == 0
+    assert "Best: nnbackprop train 'my runs/small/best.toml'" in said(capsys)
+
+
 def test_a_trials_data_has_no_test_part() -> None:
     parts = TrialData().of(load_search(write()).config)
     assert (len(parts.train), parts.validation and len(parts.validation), parts.test) == (24, 8, None)

@@ -29,20 +29,21 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has non
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_and_saves(number: signal.Signals, reference: Path) -> None:
-    with child_run.start(reference, *child_run.train_words(number.name, child_run.ENDLESS)) as process:
+    name = f"after {number.name}"
+    with child_run.start(reference, *child_run.train_words(name, child_run.ENDLESS)) as process:
         child_run.wait_for_step(process, 30)
         process.send_signal(number)
         printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (128 + number, "")
-    assert f"Interrupted and saved. Go on with: nnbackprop train --resume runs/{number.name}" in printed
+    assert f"Interrupted and saved. Go on with: nnbackprop train --resume 'runs/{name}'" in printed
     steps = [int(line) for line in printed.splitlines() if line.isdigit()]
-    checkpoints = reference / "runs" / number.name / "checkpoints"
+    checkpoints = reference / "runs" / name / "checkpoints"
     last = load(checkpoints / "last.safetensors").meta["progress"]
     assert last["step"] >= max(steps, default=30)
     epochs = last["epoch"] + 1
-    child_run.run_to_end(reference, "--resume", number.name, "--epochs", str(epochs))
+    child_run.run_to_end(reference, "--resume", name, "--epochs", str(epochs))
     child_run.run_to_end(reference, *child_run.train_words(f"{number.name}-alone", epochs))
-    assert_same_outcome(reference / "runs" / number.name, reference / "runs" / f"{number.name}-alone")
+    assert_same_outcome(reference / "runs" / name, reference / "runs" / f"{number.name}-alone")
 
 
 @pytest.mark.usefixtures("default_signals")

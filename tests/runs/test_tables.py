@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -51,8 +52,16 @@ def test_a_csv_with_text_labels_takes_two_commands_to_predictions(capsys: pytest
     assert (config.target, config.task, config.loss) == (("animal",), "classification", "softmax-cross-entropy")
     assert json.loads(Path("runs/animals/summary.json").read_text(encoding="utf-8"))["test_accuracy"] > 0.9
     write_table("new.csv", {"colour": ["red", "blue", "pink"], "b": [0, 0, 0], "a": [9, 1, 9]})
-    assert run("predict", "last", "new.csv") == 0
+    assert run("predict", "last", "new.csv", "--output", "animals-of-new.csv") == 0
     output = said(capsys)
+    with Path("animals-of-new.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["sample"], row["class"]) for row in rows[:2]] == [
+        ("new.csv", "1", "dog"),
+        ("new.csv", "2", "cat"),
+    ]
+    assert float(rows[0]["probability_cat"]) + float(rows[0]["probability_dog"]) == pytest.approx(1, rel=1e-6)
+    assert float(rows[0]["probability_dog"]) > 0.5
     assert "1 dog dog" in output
     assert "2 cat cat" in output
     assert "new.csv: column 'colour' has 'pink', which training did not have: 0 in all of its features" in output

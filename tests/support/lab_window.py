@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+TEXTS = """([selector, texts]) => String(texts) ===
+    String([...document.querySelectorAll(selector)].map((one) => one.textContent))"""
+"""Whether the elements of a selector have these texts."""
+
 
 class Window:
     """A window of the browser, and everything that the page complained of or asked another server for."""

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import Dense
+from nnbackprop.nn.losses import MeanSquaredError
+from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim.schedules import CosineDecay
 from nnbackprop.training.callbacks import Callback, ReduceLROnPlateau
 from nnbackprop.training.events import EpochEnd, Score
@@ -82,3 +86,14 @@ def test_two_of_them_are_refused() -> None:
     both = [ReduceLROnPlateau("train_loss"), ReduceLROnPlateau("train_accuracy")]
     with pytest.raises(UsageError, match="leave one in"):
         make_trainer(callbacks=both).fit(clouds())
+
+
+def test_a_metric_that_is_nan_is_refused_after_the_first_epoch() -> None:
+    """r2 of a single row: it would reduce the rate again and again."""
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    trainer = make_trainer(
+        network=Sequential(Dense(1)), loss=MeanSquaredError(), callbacks=[ReduceLROnPlateau("validation_r2")]
+    )
+    with pytest.raises(UsageError, match=r"validation_r2, which is NaN after epoch 1 .*: monitor validation_loss"):
+        trainer.fit(Dataset(x, x[:, :1]), Dataset(x[:1], x[:1, :1]))
+    assert trainer.progress.lr_factor == 1

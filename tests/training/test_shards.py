@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from nnbackprop._shared_memory import FOLDER, shared_memory
 from nnbackprop.distributed.communicator import SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
+from nnbackprop.training.flat_layout import FlatLayout
 from nnbackprop.training.lockstep import Exchange, in_lockstep
 from tests.support import sharded_runs
 from tests.support.gradients import distance
@@ -113,6 +116,19 @@ def test_weights_of_samples_do_not_go_with_synchronized_statistics() -> None:
     made.use_sharding(ShardedTraining(4, sync_batchnorm=True))
     with pytest.raises(UsageError, match="these have weights"):
         made.fit(sharded_runs.dataset(weighted=True))
+
+
+def test_no_flat_array_outlives_what_is_read_of_it(backend: Backend) -> None:
+    """Between machines each step has another: they would fill the memory."""
+    result = {"grads": np.zeros((2, 3)), "buffers": (), "sums": {"loss": np.zeros(())}}
+    layout, flat = FlatLayout(result), np.arange(7.0)
+    kept = weakref.ref(flat)
+    grads = backend.to_numpy(layout.read(flat, backend)["grads"]).tolist()
+    layout.write(flat, result, select("numpy"), 1.0)
+    del flat
+    gc.collect()
+    assert grads == [[0, 1, 2], [3, 4, 5]]
+    assert kept() is None
 
 
 def test_functions_in_lockstep_run_one_at_a_time_and_exchange_in_their_order() -> None:

@@ -291,6 +291,15 @@ def test_a_learning_rate_is_scaled_down_only(factor: float) -> None:
     assert trainer.lr_at(0) == 0.15
 
 
+def test_a_learning_rate_scaled_by_a_number_of_numpy_trains_and_is_saved() -> None:
+    plain, numpy = (make(epochs=1) for _ in range(2))
+    for trainer, factor in ((plain, 0.5), (numpy, np.float64(0.5))):
+        trainer.scale_lr(factor)
+        trainer.fit(clouds())
+    assert same(plain, numpy)
+    assert type(numpy.state_dict()["progress"]["rate"]) is float
+
+
 def test_a_full_batch_has_the_masks_of_its_rows_whether_it_streams_or_not(backend: Backend) -> None:
     """The set is taken in its own order, as on the device, so that no row meets the mask of another."""
     network = Sequential(Dense(8), Dropout(0.5), Dense(3))
@@ -542,6 +551,47 @@ def test_an_interruption_after_load_params_keeps_what_was_loaded() -> None:
     interrupt(trainer, 4, clouds())
     assert trainer.progress.step == 3
     assert all(map(np.array_equal, weights(trainer), leaves(loaded)))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64, np.ndarray.tolist])
+def test_loaded_parameters_get_the_trainers_dtype(backend: Backend, kind: Any) -> None:
+    """np.zeros, pandas and JSON give float64."""
+    trainer, other = (make(backend, dtype="float32", epochs=1) for _ in range(2))
+    for each in (trainer, other):
+        each.fit(clouds())
+        each.set_options(epochs=2)
+    loaded = tree_map(np.rint, trainer.host_params())
+    trainer.load_params(tree_map(kind, loaded))
+    other.load_params(loaded)
+    for each in (trainer, other):
+        each.fit(clouds())
+    assert same(trainer, other)
+    assert {a.dtype for a in weights(trainer)} == {np.dtype("float32")}
+
+
+def test_a_loaded_state_gets_the_trainers_dtype() -> None:
+    trainer, other = (make(dtype=dtype, optimizer=Adam(), epochs=1) for dtype in ("float32", "float64"))
+    for each in (trainer, other):
+        each.fit(clouds())
+    trainer.load_state_dict(other.state_dict())
+    trainer.set_options(epochs=2)
+    trainer.fit(clouds())
+    assert {a.dtype for a in leaves(trainer.state)} == {np.dtype("float32")}
+
+
+def test_a_trainer_initialized_again_begins_anew() -> None:
+    """Its progress, its history, and the best weights of its callback."""
+    best = EarlyStopping()
+    trainer, first = make(lr=lambda step: 0.3 if step < 6 else 30.0, callbacks=[best]), make(callbacks=[])
+    rows = trainer.fit(clouds(), validation=crowded())
+    assert best.best_epoch == 1
+    trainer.initialize(clouds())
+    first.initialize(clouds())
+    assert same(trainer, first)
+    trainer.set_options(lr=1e-6)
+    again = trainer.fit(clouds(), validation=crowded())
+    assert [row.epoch for row in again] == [row.epoch for row in rows] == [row.epoch for row in trainer.history]
+    assert best.best_loss == min(row.validation.loss for row in again if row.validation)
 
 
 @pytest.mark.parametrize(

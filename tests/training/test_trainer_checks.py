@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.data.split import Splits
@@ -122,3 +123,13 @@ def test_inputs_that_cannot_be_predicted_are_refused(inputs: Any, kind: type[Exc
     trainer.fit(clouds())
     with pytest.raises(kind, match=said):
         trainer.predict(inputs)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, 1e39])
+def test_loaded_parameters_that_are_not_finite_in_the_dtype_name_their_layer(bad: float) -> None:
+    trainer = make_trainer(network=Sequential(Dense(3)), dtype="float32")
+    trainer.initialize(clouds())
+    before = trainer.host_params()
+    with pytest.raises(UsageError, match="layer dense1 have 1 of 6 numbers that are NaN or infinite in float32"):
+        trainer.load_params(({"W": np.diag([bad, 0, 0])[:2], "b": np.zeros(3)},))
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(trainer.host_params()), leaves(before), strict=True))

@@ -48,6 +48,12 @@ class Derivatives:
         return int(np.count_nonzero(np.isnan(self.values)))
 
 
+def relative_error(difference: float, size: float, noise: float, tolerance: float) -> float:
+    """difference / size, or what counts as at most `tolerance` where the noise of the derivatives explains it."""
+    scale = max(size, noise / tolerance) if difference <= noise else size
+    return difference / scale if scale else 0.0
+
+
 def derivatives(
     value: Value, point: Tensors, name: str, directions: Sequence[np.ndarray], tolerance: float
 ) -> Derivatives:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend
+from nnbackprop.data.limits import format_names
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
 from nnbackprop.nn.objective import Objective
@@ -106,7 +107,7 @@ class UserFunction:
         grads = named_arrays(self.grad_fn(self.arguments(tensors)), "grad_fn")
         if missing := [name for name in tensors if name not in grads]:
             raise UsageError(
-                f"grad_fn returned gradients for {', '.join(grads) or 'nothing'}, none for {', '.join(missing)}: "
+                f"grad_fn returned gradients for {format_names(grads)}, none for {', '.join(missing)}: "
                 "it must return an array for each parameter, in the same structure and under the same names."
             )
         return {name: grads[name] for name in tensors}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends import Backend, select, tree_map, with_float64
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
@@ -29,6 +30,7 @@ from .central_differences import (
     Tensors,
     derivatives,
     partial_derivatives,
+    relative_error,
 )
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
 from .mistakes.naming import name_mistakes
@@ -64,11 +66,11 @@ def gradcheck(
 ) -> Report:
     """Check every parameter tensor and the input of network, loss and penalty in training mode, in float64.
 
-    x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,)
-    those of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them
-    the initial parameters of `seed` are used. Tensors that are all zero, as biases are at first, are moved to
-    small random numbers: a mistake such as a penalty on biases would not show at zero. Where the backend's device
-    has no float64, its library checks them on the CPU.
+    x (n, ...) are inputs as the network takes them, targets integer labels (n,), floats (n, k), or what else a
+    `Dataset` takes, weights (n,) those of the samples. Dropout uses the masks of `seed`'s first step. `params` are
+    host arrays; without them the initial parameters of `seed` are used. Tensors that are all zero, as biases are
+    at first, are moved to small random numbers: a mistake such as a penalty on biases would not show at zero.
+    Where the backend's device has no float64, its library checks them on the CPU.
 
     >>> network = nb.Sequential(nb.Conv2D(4), nb.GELU(), nb.Flatten(), nb.Dense(3))
     >>> images, labels = np.random.default_rng(0).normal(size=(10, 6, 6, 1)), np.arange(10) % 3
@@ -80,8 +82,8 @@ def gradcheck(
         ShapeError, DataError: inputs or targets that do not fit the network.
     """
     backend = with_float64(backend or select("numpy"))
-    x, targets = np.asarray(x, np.float64), np.asarray(targets)
-    _check_data(network, x, targets)
+    x = np.asarray(x, np.float64)
+    targets = _checked_targets(network, x, np.asarray(targets))
     params = network.init(x.shape[1:], seed, "float64") if params is None else params
     function = NetworkFunction(
         backend,
@@ -96,7 +98,8 @@ def gradcheck(
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
 
 
-def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
+def _checked_targets(network: Sequential, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Labels (n,) or floats (n, k); DataError or ShapeError where inputs, targets and network do not fit."""
     if len(targets) != len(x) or not np.isfinite(x).all():
         raise DataError(
             f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
@@ -107,8 +110,11 @@ def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None
         raise ShapeError(
             f"The network gives {out_shape} a sample and the losses take vectors (k,): end in a Dense layer."
         )
+    if targets.ndim != 1 or targets.dtype.kind not in "iu":  # those stay: samples may lack some of the classes
+        targets = Dataset(x, targets, source="gradcheck").targets
     if targets.dtype.kind != "f":
         check_labels(targets, max(2, out_shape[0]))
+    return targets
 
 
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:
@@ -236,7 +242,6 @@ def _compare(analytic: np.ndarray, numerical: Derivatives, tolerance: float) -> 
         return math.nan, None
     a, d = analytic[smooth], numerical.values[smooth]
     difference, *sizes = (float(np.sqrt(np.mean(v**2))) for v in (a - d, a, d))
-    scale = max(*sizes, numerical.noise / tolerance)
     large = np.abs(d) > 1e-6 * np.abs(d).max()
     ratio = float(np.median(a[large] / d[large])) if large.any() else None
-    return difference / scale if scale else 0.0, ratio
+    return relative_error(difference, max(sizes), numerical.noise, tolerance), ratio

@@ -23,10 +23,11 @@ class Entry:
 class TensorCheck:
     """The check of one tensor.
 
-    `error` is rms(analytic - numerical) / rms(numerical) along the directions, in expectation that of the whole
-    gradient; `ratio` the median of analytic / numerical; `worst` the entry furthest off, of a tensor that failed;
-    `kinks` directions and entries were left out because J has a kink there. Where nothing could be
-    measured, `error` is NaN and the tensor does not pass.
+    `error` is rms(analytic - numerical), relative to the larger rms, along the directions, in expectation that of
+    the whole gradient; at most `tolerance` where rounding in J explains the difference. `ratio` is the median of
+    analytic / numerical; `worst` the entry furthest off, of a tensor that failed; `kinks` directions and entries
+    were left out because J has a kink there. Where nothing could be measured, `error` is NaN and the tensor does
+    not pass.
     """
 
     name: str

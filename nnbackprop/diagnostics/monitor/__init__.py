@@ -2,7 +2,7 @@
 
 from .checks import RUN_CHECKS, check_history
 from .history import CurvePoint, RunHistory
-from .learning_rate_checks import suggest_lr_flag
+from .learning_rate_checks import suggest_lr
 from .monitor import MAX_TIME_SHARE, Monitor
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "Monitor",
     "RunHistory",
     "check_history",
-    "suggest_lr_flag",
+    "suggest_lr",
 ]

@@ -45,7 +45,7 @@ def plateau(history: RunHistory) -> CheckResult:
         "The network has learnt only how common each class is: likely its units are all alike, or labels belong "
         "to other samples."
     )
-    fix = "--init he-normal; or check the data: nnbackprop doctor --data"
+    fix = "init='he-normal'; or check the data: nnbackprop doctor"
     measured = {
         "first_step": curve[middle - 1].step,
         "last_step": second_half.step,
@@ -73,7 +73,7 @@ def overfitting(history: RunHistory) -> CheckResult:
     )
     cause = "The network memorises its training samples: it has more weights than they can determine."
     level: Level = "note" if history.stop_reason == "early-stopping" else "warning"
-    fix = "--patience 3, and more data, --dropout 0.2 or --l2 1e-4"
+    fix = "patience=3, and more data, dropout=0.2 or l2=1e-4"
     names = ("epoch", "validation_loss", "train_loss")
     measured = {f"{which}_{name}": row[name] for which, row in (("best", best), ("last", last)) for name in names}
     return Finding("overfitting", level, evidence=evidence, cause=cause, fix=fix, measured=measured)

@@ -10,7 +10,7 @@ from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
 from .history import RunHistory
 from .layer_stats import LayerStats
-from .learning_rate_checks import suggest_lr_flag
+from .learning_rate_checks import suggest_lr
 
 MIN_UNITS, MIN_SAMPLES = 8, 32  # a fraction of fewer says nothing
 MAX_SATURATED = 0.5  # of a layer's outputs: half of what goes back is lost; in healthy runs it is under a tenth
@@ -35,10 +35,10 @@ def saturation(history: RunHistory) -> CheckResult:
     evidence = (
         f"{layer.name}: {fraction:.0%} of the {what} a slope under 1% of its greatest, {initially:.0%} at first."
     )
-    cause, fix = "Likely steps too large drove the units far from zero.", suggest_lr_flag(history)
+    cause, fix = "Likely steps too large drove the units far from zero.", suggest_lr(history)
     if initially >= MAX_SATURATED:
         cause = "Initial weights, or unscaled inputs, drive the units far from zero."
-        fix = "--init glorot-uniform, or --scale standard"
+        fix = "init='glorot-uniform', or scale='standard'"
     measured = {**_measured(layer, fraction, initially), "output": layer.last}
     return Finding("saturation", "warning", evidence=evidence, cause=cause, fix=fix, measured=measured)
 
@@ -55,12 +55,12 @@ def dead_relu(history: RunHistory) -> CheckResult:
         f"samples measured, {initially:.0%} at first."
     )
     cause = "Likely steps too large pushed the units below zero for every sample, where their gradient is zero."
-    fix = suggest_lr_flag(history)
+    fix = suggest_lr(history)
     if initially >= MAX_DEAD:
         cause = "Initial biases, or weights, are so low that no sample activates the units."
-        fix = "--init he-normal"
+        fix = "init='he-normal'"
     measured = {**_measured(layer, fraction, initially), "samples": history.stats[-1].samples}
-    fix = f"{fix}, or --activation leaky-relu"
+    fix = f"{fix}, or activation='leaky-relu'"
     return Finding("dead-relu", "warning", evidence=evidence, cause=cause, fix=fix, measured=measured)
 
 
@@ -92,7 +92,7 @@ def vanishing(history: RunHistory) -> CheckResult:
     if median(ratios) > VANISHING_RATIO or history.stats[-1].accuracy > halfway:
         return None
     cause = "Each layer passes back a part of what it gets: slopes or weights are too small."
-    fix = "--activation relu --init he-normal, or fewer layers (--hidden)"
+    fix = "activation='relu' and init='he-normal', or fewer layers"
     return Finding("vanishing", "warning", cause=cause, fix=fix, **_gradient_flow(history, ratios))
 
 
@@ -104,7 +104,7 @@ def exploding(history: RunHistory) -> CheckResult:
     if median(ratios) <= EXPLODING_RATIO:
         return None
     cause = "Initial weights are so large that each layer multiplies what passes through it."
-    fix = "--init he-normal, or --clip-norm 1"
+    fix = "init='he-normal', or clip_norm=1"
     return Finding("exploding", "warning", cause=cause, fix=fix, **_gradient_flow(history, ratios))
 
 

@@ -33,25 +33,25 @@ def not_finite(history: RunHistory) -> CheckResult:
         cause, fix = "The data, or its scaling, holds NaN or infinity.", "Correct or remove those samples."
     elif divergence.beyond_float16:
         cause = "The targets or the loss are too large for float16."
-        fix = "scale the targets, or --dtype bfloat16"
+        fix = "scale the targets, or dtype='bfloat16'"
     else:
         cause = "Likely the steps are too large: each overshoots further than the last, until numbers overflow."
-        fix = f"{suggest_lr_flag(history)}, or --clip-norm 1"
+        fix = f"{suggest_lr(history)}, or clip_norm=1"
     measured = {"step": divergence.step, "inputs": divergence.kind == "inputs"}
     return Finding("not-finite", "fault", evidence=divergence.text, cause=cause, fix=fix, measured=measured)
 
 
-def suggest_lr_flag(history: RunHistory) -> str:
-    """A learning rate to try after one too high, as a flag: a tenth, or less if the first step was far too large.
+def suggest_lr(history: RunHistory) -> str:
+    """A learning rate to try after one too high: a tenth, or less if the first step was far too large.
 
     Updates are proportional to the rate, so the first statistics tell at which an update is 1/100 of the weights.
     """
     if not history.lr:
-        return "a tenth of the learning rate (--lr)"
+        return "a tenth of the learning rate"
     lr, first = lower_lr(history.lr), history.stats[0] if history.stats else None
     if first and 0 < first.largest_update.update_ratio < math.inf:
         lr = min(history.lr / 10, first.lr * 10 * USUAL_UPDATE_RATIO / first.largest_update.update_ratio)
-    return f"--lr {lr:.2g}"
+    return f"lr={lr:.2g}"
 
 
 def rate_too_high(history: RunHistory) -> CheckResult:
@@ -86,7 +86,7 @@ def rate_too_high(history: RunHistory) -> CheckResult:
         "warning",
         evidence=evidence,
         cause="Each step overshoots the minimum.",
-        fix=suggest_lr_flag(history),
+        fix=suggest_lr(history),
         measured=measured,
     )
 
@@ -115,6 +115,6 @@ def rate_too_low(history: RunHistory) -> CheckResult:
         "warning",
         evidence=evidence,
         cause=cause,
-        fix=f"--lr {lr * USUAL_UPDATE_RATIO / ratio:.1g}",
+        fix=f"lr={lr * USUAL_UPDATE_RATIO / ratio:.1g}",
         measured={"ratio": ratio, "first_loss": start, "last_loss": end, "steps": history.steps},
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import BackendStatus
-from nnbackprop.diagnostics.difference import json_values
+from nnbackprop._json import json_values
 
 Kind = Literal["activations", "gradients", "weights"]
 KINDS: tuple[Kind, ...] = ("activations", "gradients", "weights")

@@ -36,13 +36,22 @@ class Augmentation:
     `half_angle_classes` names classes that are turned and slanted by half as much at most: a turned 1 is a 7.
 
     Raises:
-        UsageError: an entry that is no transformation.
+        UsageError: an entry that is no transformation, names of classes that are one text.
     """
 
     transforms: tuple[Transform, ...]
     half_angle_classes: tuple[str, ...] = ()
 
     def __init__(self, *entries: str, half_angle_classes: Sequence[str] = ()) -> None:
+        if not all(isinstance(entry, str) for entry in entries):
+            raise UsageError(
+                f'Augmentation takes each entry as an argument, as in nb.Augmentation("flip", "shift 2"); got '
+                f"{', '.join(map(repr, entries))}."
+            )
+        if isinstance(half_angle_classes, str):
+            raise UsageError(
+                f'half_angle_classes is a list of names, such as ("1", "7"); got {half_angle_classes!r}.'
+            )
         object.__setattr__(self, "transforms", tuple(map(parse_transform, entries)))
         object.__setattr__(self, "half_angle_classes", tuple(half_angle_classes))
 

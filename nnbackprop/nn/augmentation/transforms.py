@@ -211,7 +211,12 @@ def parse_transform(entry: str) -> Transform:
     """`rotate 15`, or `rotate 15 or shear 15` for one of the two; UsageError names the entry and what it takes."""
     words = entry.split()
     if "or" in words:
-        choices = [parse_transform(choice) for choice in f" {' '.join(words)} ".split(" or ")]
+        parts = f" {' '.join(words)} ".split(" or ")
+        if not all(part.strip() for part in parts):
+            raise UsageError(
+                f"augment has {entry!r}: `or` stands between two transformations, as in rotate 15 or shear 15."
+            )
+        choices = [parse_transform(part) for part in parts]
         if not all(isinstance(choice, Geometric) for choice in choices):
             raise UsageError(
                 f"augment has {entry!r}: `or` chooses among shift, rotate, shear, scale and flip. Give the others "

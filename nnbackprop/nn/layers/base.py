@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from backends import Array
 from nnbackprop.errors import ShapeError
@@ -87,11 +87,21 @@ class Activation(ABC):
 def use_python_numbers(hyperparameters: object) -> None:
     """Put Python's numbers in the place of NumPy's, and of 0-d arrays, among the fields of a new dataclass.
 
-    Times a float32 array, a Python float gives float32, and one of NumPy float64.
+    Lists become tuples. Times a float32 array, a Python float gives float32, and one of NumPy float64.
     """
     for name, value in vars(hyperparameters).items():
-        if getattr(value, "shape", None) == () and hasattr(value, "item"):
-            object.__setattr__(hyperparameters, name, value.item())
+        object.__setattr__(hyperparameters, name, _in_python(value))
+
+
+def _in_python(value: Any) -> Any:
+    if type(value) in (list, tuple):
+        return tuple(map(_in_python, value))
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Whether a hyperparameter is a whole number of at least `least`; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def vector_length(in_shape: Shape, layer: str) -> int:

@@ -12,7 +12,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros, for_kernel
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape
+from .base import Backward, LayerParams, Shape, is_whole, use_python_numbers
 from .dense import Dense
 from .windows import AxisWindow, Pair, image_shape, interleave, pair, window_columns, window_counts
 
@@ -61,10 +61,11 @@ class Conv2D:
     copies_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.filters, int) or self.filters < 1:
+        use_python_numbers(self)
+        if not is_whole(self.filters, 1):
             raise ShapeError(f"A Conv2D layer needs a whole number of filters, at least 1; got {self.filters!r}.")
         kernel, _, padding = self._size, self._stride, self.padding
-        if padding not in ("valid", "same") and not (isinstance(padding, int) and 0 <= padding < min(kernel)):
+        if padding not in ("valid", "same") and not (is_whole(padding, 0) and padding < min(kernel)):
             raise UsageError(
                 f'The padding of a Conv2D layer is "valid", "same", or a whole number of at least 0 and below the '
                 f"kernel's {min(kernel)}, since windows would else hold zeros alone; got {padding!r}."

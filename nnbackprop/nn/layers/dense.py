@@ -10,7 +10,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape, vector_length
+from .base import Backward, LayerParams, Shape, is_whole, use_python_numbers, vector_length
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Dense:
     regularized: ClassVar[tuple[str, ...]] = ("W",)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.units, int) or self.units < 1:
+        use_python_numbers(self)
+        if not is_whole(self.units, 1):
             raise ShapeError(f"A Dense layer needs a whole number of units, at least 1; got {self.units!r}.")
         if not isinstance(self.bias, bool):
             raise UsageError(

@@ -11,7 +11,7 @@ from nnbackprop.errors import ShapeError
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape
+from .base import Backward, LayerParams, Shape, is_whole, use_python_numbers
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Reshape:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         sizes = self.shape
-        if not (isinstance(sizes, tuple) and sizes and all(isinstance(k, int) and k >= 1 for k in sizes)):
+        if not (isinstance(sizes, tuple) and sizes and all(is_whole(k, 1) for k in sizes)):
             raise ShapeError(
                 f"The shape of a Reshape layer is a tuple of whole numbers of at least 1, such as (28, 28, 1); "
                 f"got {sizes!r}."

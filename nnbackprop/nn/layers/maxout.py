@@ -11,7 +11,7 @@ from nnbackprop.errors import ShapeError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, Cache, LayerParams, Shape
+from .base import Backward, Cache, LayerParams, Shape, is_whole, use_python_numbers
 from .dense import Dense
 from .pooling import maximum_vjp
 
@@ -38,8 +38,9 @@ class Maxout:
     regularized: ClassVar[tuple[str, ...]] = ("W",)
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         for name, number, least in (("units", self.units, 1), ("pieces", self.pieces, 2)):
-            if not isinstance(number, int) or number < least:
+            if not is_whole(number, least):
                 raise ShapeError(
                     f"A Maxout layer needs a whole number of {name}, at least {least}; got {number!r}."
                 )

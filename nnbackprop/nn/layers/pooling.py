@@ -12,7 +12,7 @@ from backends import Array, Formula
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, Cache, LayerParams, Shape
+from .base import Backward, Cache, LayerParams, Shape, use_python_numbers
 from .windows import AxisWindow, Pair, image_shape, pair, sum_windows, window_counts, windows
 
 
@@ -24,6 +24,7 @@ class _Pool2D:
     stride: int | Pair | None = None
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         _ = self._size, self._stride  # which check them
 
     @property

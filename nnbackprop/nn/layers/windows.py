@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from backends import Array
 from nnbackprop.errors import ImageTooSmallError, ShapeError, UsageError
 
-from .base import Shape
+from .base import Shape, is_whole
 
 Pair = tuple[int, int]
 
@@ -28,7 +28,7 @@ class AxisWindow(NamedTuple):
 def pair(value: int | Pair, name: str) -> Pair:
     """`value` for rows and columns alike, or both; UsageError unless whole numbers of at least 1."""
     both = value if isinstance(value, tuple) else (value, value)
-    if len(both) != 2 or not all(isinstance(number, int) and number >= 1 for number in both):
+    if len(both) != 2 or not all(is_whole(number, 1) for number in both):
         raise UsageError(
             f"{name} is a whole number of at least 1, or a pair of them for rows and columns; got {value!r}."
         )

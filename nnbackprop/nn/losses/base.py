@@ -90,7 +90,7 @@ def check_labels(labels: Any, classes: int) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise DataError(
-            f"Labels lie in {low}..{high} and {classes} outputs need 0..{classes - 1}. Labels that begin at 1 "
+            f"Labels lie in {low}..{high} and {classes} classes need 0..{classes - 1}. Labels that begin at 1 "
             "want 1 taken off, or a class map as the readers of `nnbackprop.load` make it."
         )
 

@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop.diagnostics.gradcheck.central_differences import Tensors, derivatives, partial_derivatives
+from nnbackprop.diagnostics.gradcheck.central_differences import (
+    Tensors,
+    derivatives,
+    partial_derivatives,
+    relative_error,
+)
 from nnbackprop.diagnostics.gradcheck.function import INPUT, Function
 
 from .catalogue import COLUMNS, ROWS, ROWS_W_TRANSPOSED
@@ -81,9 +86,9 @@ class TensorGradients:
         return 10 * self.noise * len(self.numerical) ** 0.5
 
     def error(self, expected: np.ndarray) -> float:
-        """The distance of the analytic gradient from `expected`, relative to both, beyond rounding."""
-        scale = max(norm(self.analytic), norm(expected), 10 * self.rounding / EXACT_TOLERANCE)
-        return norm(self.analytic - expected) / scale if scale else 0.0
+        """The distance of the analytic gradient from `expected`, relative to the larger, beyond rounding."""
+        size = max(norm(self.analytic), norm(expected))
+        return relative_error(norm(self.analytic - expected), size, 10 * self.rounding, EXACT_TOLERANCE)
 
     @cached_property
     def factor(self) -> float | None:

@@ -198,8 +198,11 @@ def one_wrong_tensor(case: Case) -> Mistake | None:
     below_right = top > 0 and all(t.right for t in case.tensors if t.layer == top - 1)
     if W is not None and not W.right and (b.right if b else below_right):
         right = b.name if b else "the layer below"
-        evidence = f"The gradient of {W.name} is wrong and that of {right} is right: dz is right, x not."
-        return Mistake("wrong-layer-input", evidence)
+        evidence = (
+            f"The gradient of {W.name} is wrong and that of {right} is right: {W.name}'s is built of another x, "
+            "or of another dz."
+        )
+        return Mistake("wrong-layer-input", evidence, certain=False)
     return None
 
 

@@ -21,6 +21,9 @@ function decades(grid) {
 
 const inLegend = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
 
+/** Whether a series has one value alone, which no line shows. */
+const single = ({ data }, k) => data[k].filter((value) => value !== null).length === 1;
+
 /** Draw or redraw {title, x, series: [{label, values, colour, dash}], height, log, share, whole} in a box; the legend has the values at the pointer, else the last. */
 export function lineChart(box, { title, x, series, height = 200, log = false, share = false, whole = false, xLabel = "" }) {
   const key = JSON.stringify([title, height, log, series.map(({ label, colour: c, dash }) => [label, c, dash]), getComputedStyle(document.body).color]);
@@ -37,7 +40,7 @@ export function lineChart(box, { title, x, series, height = 200, log = false, sh
     width: width(), height, cursor: { y: false, points: { size: 6 } }, scales: { x: { time: false }, y: log ? { distr: 3 } : share ? { range: (_, least) => [Math.max(0, Math.min(0.9, Math.floor(least * 20 - 0.5) / 20)), 1] } : {} },
     axes: [{ ...axis, ...(whole ? { incrs: WHOLE } : {}), label: xLabel || undefined, labelSize: 18, labelFont: axis.font, size: 30 }, { ...axis, size: 56, ...(log ? decades(axis.grid) : {}), values: (_, ticks) => ticks.map((v) => (v === null ? "" : String(Number(v.toPrecision(3))))) }],
     series: [{ label: xLabel || "x" }, ...series.map(({ label, colour: name, dash = 0 }) => ({
-      label, stroke: colour(name), width: 1.75, dash: DASHES[dash], points: { show: false }, spanGaps: true,
+      label, stroke: colour(name), width: 1.75, dash: DASHES[dash], points: { show: single, size: 6, fill: colour(name) }, spanGaps: true,
       value: ({ data }, v, k, pointer) => inLegend(typeof pointer === "number" ? v : data[k].findLast((one) => one !== null)),
     }))],
   }, data, null);

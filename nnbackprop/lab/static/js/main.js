@@ -60,6 +60,7 @@ function labels() {
 
 function main() {
   for (const name of ["train", "look"]) if (!TABS.includes(name)) find(`#tab-${name}`).remove();
+  window.addEventListener("hashchange", () => TABS.includes(openTab()) && show(openTab())); // before a tab shows what the link asks
   for (const name of TABS) tabs[name] = MAKERS[name](find(`#${name}`), tabs);
   translatePage();
   const theme = localStorage.getItem("lab-theme");
@@ -71,7 +72,6 @@ function main() {
   find(".tabs").addEventListener("keydown", keys);
   document.addEventListener("language", labels);
   window.addEventListener("unhandledrejection", (event) => event.reason?.kind && showError(event.reason));
-  window.addEventListener("hashchange", () => TABS.includes(openTab()) && show(openTab()));
   const asked = openTab();
   show(TABS.includes(asked) ? asked : isStatic ? "step" : "train");
 }

@@ -1,10 +1,9 @@
 // Planted mistakes: each replaces one of network.js's RULES, as learners' code does by accident, and says so in the
 // formula of the numbers it changes: `write` has a function of the right formula by the head of the number's id.
 
-import { RULES, matmul, transpose } from "./network.js";
+import { RULES, each, matmul, transpose } from "./network.js";
 
 const scaled = (A, f) => A.map((row) => row.map((value) => value * f));
-const combine = (f, ...arrays) => arrays[0].map((row, r) => row.map((_, j) => f(...arrays.map((A) => A[r][j]))));
 const SQUARED = ["mse", "half-mse"];
 const SOFTMAX = ["softmax-cross-entropy"];
 export const LOGITS = ["binary-cross-entropy", ...SOFTMAX]; // losses of logits, which have an activation of their own
@@ -19,12 +18,12 @@ export const MISTAKES = {
   "output-derivative-missing": { losses: SQUARED, throughOutput: (dA) => dA, write: { dzLast: (right) => right.slice(0, 1) } },
   "output-derivative-extra": {
     losses: LOGITS,
-    lossSlope: ({ dY, P }) => combine((d, p) => d * p * (1 - p), dY, P),
+    lossSlope: ({ dY, P }) => each((d, p) => d * p * (1 - p), dY, P),
     write: { dJ: (right, j) => [...right, " · ", id(`p.${j}`), " · (1 − ", id(`p.${j}`), ")"] },
   },
   "softmax-diagonal": {
     losses: SOFTMAX,
-    lossSlope: ({ P, T }) => combine((p, t) => (-t * (1 - p)) / P.length, P, T),
+    lossSlope: ({ P, T }) => each((p, t) => (-t * (1 - p)) / P.length, P, T),
     write: { dJ: (right, j) => ["−", id(`t.${j}`), " · (1 − ", id(`p.${j}`), ")", right.at(-1)] },
   },
   "activation-derivative-missing": { except: ["identity"], throughHidden: (dA) => dA, write: { dzHidden: (right) => right.slice(0, 1) } },

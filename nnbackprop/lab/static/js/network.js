@@ -7,7 +7,8 @@ import { noStates, updated } from "./optimizers.js";
 
 export const matmul = (A, B) => A.map((row) => B[0].map((_, j) => row.reduce((sum, a, i) => sum + a * B[i][j], 0)));
 export const transpose = (A) => A[0].map((_, j) => A.map((row) => row[j]));
-const each = (f, ...arrays) => arrays[0].map((row, r) => row.map((_, j) => f(...arrays.map((A) => A[r][j]))));
+/** f of what stands in the same place of each array. */
+export const each = (f, ...arrays) => arrays[0].map((row, r) => row.map((_, j) => f(...arrays.map((A) => A[r][j]))));
 
 export function softmax(Z) { // D23
   return Z.map((z) => {

@@ -13,7 +13,7 @@ export function showError(error) {
   const box = find("#notice");
   const key = `error.${error.kind}`;
   const chinese = current() === "zh" && SERVER_ZH[error.id];
-  const kind = has(key) && (current() !== "en" || !error.message) ? t(key) : "";
+  const kind = has(key) && (current() !== "en" || !error.message) ? t(key, error.values) : "";
   const parts = chinese ? [filled(chinese, error.values)] : [kind, error.message && original(error.message)];
   find(".text", box).replaceChildren(...parts.filter(Boolean));
   box.hidden = false;

@@ -31,7 +31,7 @@ export function shareTab(panel, tabs) {
     const name = at("[name=panel]").value;
     if (name === "step") return save("step-through.svg", new Blob([standalone(needed(tabs.step.picture()))], { type: "image/svg+xml" }));
     const canvases = [...document.querySelectorAll(`#${name} canvas`)].filter(({ width, height, ariaHidden }) => width * height > 0 && ariaHidden !== "true");
-    return save(`${name}.png`, await together(needed(canvases.length && canvases)));
+    return save(`${name}.png`, await together(needed(canvases.length && canvases), document.getElementById(name)));
   }
 
   function table() {
@@ -74,8 +74,9 @@ function standalone(svg) {
   return new XMLSerializer().serializeToString(copy);
 }
 
-/** Canvases in rows, each as large as it is shown, on the colour of the page. */
-async function together(canvases) {
+/** Canvases of a panel in rows, each as large as the panel shows it, on the colour of the page. */
+async function together(canvases, panel) {
+  panel.hidden = false; // to be measured
   const [margin, widest] = [12, 1200];
   let [x, y, tallest, width] = [margin, margin, 0, 0];
   const places = canvases.map((canvas) => {
@@ -85,6 +86,7 @@ async function together(canvases) {
     [x, tallest, width] = [x + w + margin, Math.max(tallest, h_), Math.max(width, x + w + margin)];
     return place;
   });
+  panel.hidden = true;
   const sheet = new OffscreenCanvas(Math.ceil(width), Math.ceil(y + tallest + margin));
   const context = sheet.getContext("2d");
   context.fillStyle = getComputedStyle(document.body).backgroundColor;
@@ -111,7 +113,7 @@ function epochRows(epochs) {
 /** The first table of a panel, or its list of bars. */
 function tableRows(panel) {
   const rows = panel.querySelector("table")?.rows ?? panel.querySelectorAll(".bar");
-  return rows.length ? [...rows].map((row) => [...row.children].map((cell) => cell.textContent)).filter((row) => row.length) : null;
+  return rows.length ? [...rows].map((row) => [...row.children].filter((cell) => !cell.matches(".track")).map((cell) => cell.textContent)).filter((row) => row.length) : null;
 }
 
 const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);

@@ -9,12 +9,13 @@ export function bars(panel, classes, answer) {
   const top = answer ? answer.predicted : -1;
   const box = find(".bars", panel);
   if (box.children.length !== classes.length) {
-    box.replaceChildren(...classes.map((name) =>
-      h("div", { class: "bar" }, h("span", { class: "name", text: name }), h("span", { class: "track" }, h("span", { class: "fill" })), h("span", { class: "share" }))));
+    box.replaceChildren(...classes.map(() =>
+      h("div", { class: "bar" }, h("span", { class: "name" }), h("span", { class: "track" }, h("span", { class: "fill" })), h("span", { class: "share" }))));
   }
   [...box.children].forEach((bar, k) => {
     const p = answer ? answer.probabilities[k] : 0;
     bar.classList.toggle("top-class", k === top);
+    find(".name", bar).textContent = classes[k];
     find(".fill", bar).style.width = `${(100 * p).toFixed(1)}%`;
     find(".share", bar).textContent = answer ? percent(p) : "–";
   });

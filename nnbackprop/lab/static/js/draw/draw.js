@@ -14,6 +14,7 @@ const LOOK_EVERY = 1000; // ms between two looks for a network where there is no
 
 export function drawTab(panel, tabs) {
   let [pad, answer, drawings, asking, again, model, waiting] = [null, null, null, false, false, null, false];
+  let classes = DIGITS; // of the network that answered last
   let [network, lookAgain, labelled] = [null, 0, false]; // whether there is one, null until that is known; whether a label was chosen
   let retry = 0; // the timer that asks again, without a stroke, while there is no network
   const at = (selector) => find(selector, panel);
@@ -30,7 +31,7 @@ export function drawTab(panel, tabs) {
 
   function words() {
     choose(at("[name=label]"), DIGITS.map((digit) => [digit, digit]), label());
-    choose(at("[name=towards]"), [["", t("predicted")], ...DIGITS.map((digit) => [digit, digit])], at("[name=towards]").value);
+    choose(at("[name=towards]"), [["", t("predicted")], ...classes.map((name) => [name, name])], at("[name=towards]").value);
   }
 
   /** What the drawing is kept as: what the network says, until the person has chosen. */
@@ -82,16 +83,17 @@ export function drawTab(panel, tabs) {
   const predict = () => (isStatic ? predictHere(model, pad.pixels(), request()) : post("api/predict", { drawing: pad.picture(), ...request() }));
 
   function request() {
-    const towards = at("[name=towards]").value;
+    const towards = answer ? answer.classes.indexOf(at("[name=towards]").value) : -1;
     const epsilon = Number(at("[name=epsilon]").value);
-    return { explain: towards === "" ? (answer?.predicted ?? 0) : Number(towards), attack: epsilon > 0 ? { epsilon } : null, activations: true };
+    return { explain: towards < 0 ? (answer?.predicted ?? 0) : towards, attack: epsilon > 0 ? { epsilon } : null, activations: true };
   }
 
   /** The class at once, and the pictures after that: of the newest answer alone. */
   function show() {
+    classes = answer?.classes ?? classes;
     at(".no-model").hidden = network !== false;
     says(panel, answer, network === false ? "no-model" : pad.empty() ? "draw-first" : asking ? "loading" : "no-digit");
-    bars(panel, answer?.classes ?? DIGITS, answer);
+    bars(panel, classes, answer);
     if (waiting) return;
     waiting = true;
     setTimeout(() => {
@@ -149,7 +151,7 @@ export function drawTab(panel, tabs) {
 
   function shown() {
     if (!pad) return;
-    [network, lookAgain] = [null, 0];
+    [network, lookAgain, answer] = [null, 0, null]; // another run may answer now
     ask();
   }
 

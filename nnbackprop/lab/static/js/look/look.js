@@ -28,7 +28,7 @@ export function lookTab(panel) {
     run = words.get("run") ?? run;
     runs = (await get("api/runs")).runs;
     const known = runs.map(({ name }) => name);
-    if (!known.includes(run)) run = (runs.filter(({ images }) => images).at(-1) ?? runs.at(-1))?.name ?? null;
+    if (!known.includes(run)) run = (runs.findLast(({ score }) => score?.name === "accuracy") ?? runs.at(-1))?.name ?? null;
     choose(at("[name=run]"), known.map((name) => [name, name]), run);
     await open(view, more);
   }

@@ -12,8 +12,9 @@ export async function map(box, look, open, { layer } = {}) {
   const found = await look(layer ? { view: "map", layer } : { view: "map" });
   const canvas = h("canvas", { class: "map", width: WIDTH, height: HEIGHT, role: "img", "aria-label": t("map-label") });
   const side = h("div", { class: "map-sample", role: "status" }, h("p", { class: "muted", text: t("choose-point") }));
-  const classes = [...new Set(found.labels)].sort();
-  const colourOf = (label) => HUES[classes.indexOf(label) % HUES.length];
+  const labels = [...new Set(found.labels)].sort((a, b) => a - b);
+  const nameOf = (label) => found.classes[label];
+  const colourOf = (label) => HUES[labels.indexOf(label) % HUES.length];
   const place = placer(found.points);
 
   function draw(chosen) {
@@ -60,16 +61,16 @@ export async function map(box, look, open, { layer } = {}) {
     h("p", { class: "muted", text: t("map-about", { a, b }) }),
     found.layers ? h("label", { class: "field" }, h("span", { text: t("layer") }),
       h("select", { data: { key: "layer" }, onchange: (event) => open("map", { layer: event.target.value }) }, found.layers.map(({ name }) => h("option", { value: name, text: name, selected: name === found.layer })))) : h("h3", { text: found.layer }),
-    h("div", { class: "map-stack" }, h("div", {}, canvas, h("label", { class: "field map-point" }, h("span", { text: t("point") }), slider), legend(classes, colourOf)), side));
-  box.table = [["sample", "label", "predicted", "x", "y"], ...found.points.map((point, k) => [found.indices[k], found.labels[k], found.predicted[k], ...point])];
+    h("div", { class: "map-stack" }, h("div", {}, canvas, h("label", { class: "field map-point" }, h("span", { text: t("point") }), slider), legend(labels, nameOf, colourOf)), side));
+  box.table = [["sample", "label", "predicted", "x", "y"], ...found.points.map((point, k) => [found.indices[k], nameOf(found.labels[k]), nameOf(found.predicted[k]), ...point])];
   requestAnimationFrame(() => draw(null)); // once it stands in the page, whose colour its rings have
 }
 
-function legend(classes, colourOf) {
-  return h("ul", { class: "map-legend" }, classes.map((name) => {
+function legend(labels, nameOf, colourOf) {
+  return h("ul", { class: "map-legend" }, labels.map((label) => {
     const swatch = h("span", { class: "swatch" });
-    swatch.style.background = colourOf(name);
-    return h("li", {}, swatch, String(name));
+    swatch.style.background = colourOf(label);
+    return h("li", {}, swatch, nameOf(label));
   }));
 }
 

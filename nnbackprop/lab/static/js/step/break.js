@@ -37,15 +37,15 @@ export function breakIt(box, state, { options, change }) {
       found ? report(found.answer) : null);
   }
   replace(box, ...parts);
-  if (chosen && chart?.key === key) draw(box, chart.losses);
+  if (chosen && chart?.key === key) draw(box, chart.losses, state.X.length);
 
   function watch() {
     chart = { key, losses: [lossesOver(state, STEPS, null), lossesOver(state, STEPS, state.mistake)] };
-    draw(box, chart.losses);
+    draw(box, chart.losses, state.X.length);
   }
 
   async function ask() {
-    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
+    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake };
     try {
       found = { key, answer: await post("api/break", body) };
       change({});
@@ -57,9 +57,9 @@ export function breakIt(box, state, { options, change }) {
   }
 }
 
-function draw(box, [right, broken]) {
+function draw(box, [right, broken], n) {
   lineChart(box.querySelector(".break-chart"), {
-    title: t("loss-by-step"), x: right.map((_, k) => k), height: 150,
+    title: t("loss-by-step", { n }), x: right.map((_, k) => k), height: 150,
     series: [{ label: t("right-code"), values: right, colour: "--forward" }, { label: t("broken-code"), values: broken.map((v) => (Number.isFinite(v) ? v : null)), colour: "--backward" }],
   });
 }

@@ -1,5 +1,7 @@
 // A network on a small image: the image, for each hidden neuron its weights laid out as the pixels, and the outputs as a table.
 
+import { s } from "../dom.js";
+
 export function gridDiagram(view, tools) {
   const draw = view.narrow ? narrowGrid : wideGrid;
   return draw(view, tools);
@@ -137,8 +139,4 @@ function lossBox(tools, x, y) {
   return [tools.box(x, y, 92, 34, "node loss"), tools.num("J", x, y, 84)];
 }
 
-function wire(x1, y1, x2, y2) {
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
-  for (const [name, value] of Object.entries({ class: "edge wire", x1, y1, x2, y2 })) line.setAttribute(name, value);
-  return line;
-}
+const wire = (x1, y1, x2, y2) => s("line", { class: "edge wire", x1, y1, x2, y2 });

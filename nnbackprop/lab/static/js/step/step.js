@@ -42,7 +42,11 @@ export function stepTab(panel) {
       return;
     }
     render();
+    if (elsewhere(asked)) showError({ kind: "other-sample" });
   }
+
+  /** Whether a link is of a sample or of first weights that are not here: an exported page has few. */
+  const elsewhere = ({ sample = state.first + state.row, seed = state.seed }) => sample !== state.first + state.row || seed !== state.seed;
 
   const change = (next) => {
     state = { ...state, ...next };
@@ -120,6 +124,7 @@ export function stepTab(panel) {
     const samples = Array.from({ length: state.nSamples }, (_, k) => [k, `${k + 1} · ${state.labels[k]}`]);
     choose(at("[name=sample]"), samples, state.first + state.row);
     at("[name=batch]").checked = state.batch;
+    at(".batch-name").textContent = t("whole-batch", { n: state.X.length });
     at("[name=arrays]").checked = !state.scalars;
     if (document.activeElement !== at("[name=lr]")) at("[name=lr]").value = state.lr;
   }

@@ -35,7 +35,7 @@ export default {
   "attack-says": "Now it sees {digit}, with {percent}", "attack-label": "The attacked picture", activations: "Activations, layer by layer", "activations-of": "{name}: {units} units, {zeros} at zero", "stage-label": "Step {n}: {name}",
 
   // step through
-  network: "Network", activation: "Activation", sample: "Sample", "learning-rate": "Learning rate", optimizer: "Optimizer", "loss.mse": "mean squared error", "loss.half-mse": "half squared error", "loss.binary-cross-entropy": "binary cross-entropy", "loss.softmax-cross-entropy": "softmax cross-entropy", "whole-batch": "All samples", "by-arrays": "By arrays", "first-weights": "Back to the first weights",
+  network: "Network", activation: "Activation", sample: "Sample", "learning-rate": "Learning rate", optimizer: "Optimizer", "loss.mse": "mean squared error", "loss.half-mse": "half squared error", "loss.binary-cross-entropy": "binary cross-entropy", "loss.softmax-cross-entropy": "softmax cross-entropy", "whole-batch": "Batch of {n} samples", "by-arrays": "By arrays", "first-weights": "Back to the first weights",
   "data.weight-height": "weight and height", "data.digits 4x4": "digits, 4 × 4 pixels",
   "input.weight": "weight", "input.height": "height",
   "to-start": "To start", back: "Back", next: "Next line", play: "Play", "to-end": "To end", phases: "Phases", "hundred-steps": "Train 100 steps",
@@ -62,21 +62,21 @@ export default {
   "mistake.softmax-diagonal": "Softmax: only the Jacobian's diagonal", "mistake.activation-derivative-missing": "Hidden: slope of the activation missing", "mistake.activation-derivative-at-a": "Hidden: slope at the output, not the sum",
   "mistake.updated-too-early": "Weights updated before the error passed", "mistake.gradient-zero": "Biases get no gradient", "mistake.missing-batch-mean": "Not divided by the batch",
   "mistake.mean-twice": "Divided by the batch twice", "mistake.bias-not-summed": "Bias: the first sample alone, not the sum", "mistake.wrong-activation-derivative": "Hidden: slope of tanh, not of the sigmoid",
-  "loss-by-step": "Loss by step, over all samples", "right-code": "right", "broken-code": "with the mistake", "doctor-says": "The doctor, who was not told, says", "doctor-nothing": "It found nothing wrong.", "mistake-likely": "Likely: {name}", "doctor-tensors": "Wrong gradients: {bad}",
+  "loss-by-step": "Loss by step, over {n} samples", "right-code": "right", "broken-code": "with the mistake", "doctor-says": "The doctor, who was not told, says", "doctor-nothing": "It found nothing wrong.", "mistake-likely": "Likely: {name}", "doctor-tensors": "Wrong gradients: {bad}",
 
   // look
   run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
-  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says.", "choose-cell": "Choose a cell to see its samples.",
+  "no-runs": "There is no trained run yet. Train one first.", "no-samples": "There are none.", "confusion-about": "Rows: what it is. Columns: what the network says.", "choose-cell": "Choose a cell to see its samples.",
   "cell-of": "It is {true}, the network says {predicted}: {n}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
   "held-out": "held-out samples",
   point: "One after another", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
   "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
 
   // share
-  "share-link": "Link", "share-link-about": "Holds all of “Step through”: the network, every weight, the sample, the line and the mistake. It opens in your own lab, or on an exported page.", link: "Link", copy: "Copy", copied: "Copied",
+  "share-link": "Link", "share-link-about": "Holds all of “Step through”: the network, every weight, the sample, the line and the mistake. It opens in your own lab; on an exported page, of the first eight samples alone.", link: "Link", copy: "Copy", copied: "Copied",
   "share-panel": "Pictures and tables", "share-panel-about": "What a part shows: the network as SVG, other pictures as PNG, tables as CSV.", panel: "Part", "save-picture": "Save picture", "save-table": "Save table",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.refused": "The request was refused.", "error.missing": "That is not there.", "error.method": "The server does not take this request.", "error.large": "The request is too large.", "error.type": "The request is of the wrong type.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.other-sample": "This page does not have the sample or the first weights of the link, and shows others: open the link in nnbackprop lab.", "error.no-number": "{setting}: “{text}” is no number. Decimals have a point: 0.5.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.refused": "The request was refused.", "error.missing": "That is not there.", "error.method": "The server does not take this request.", "error.large": "The request is too large.", "error.type": "The request is of the wrong type.",
   "error.usage": "A setting does not fit.", "error.data": "The data cannot be used.", "error.folder": "The run folder cannot be used.", "error.internal": "The server made an error.", "error.failed": "Training failed.",
 };

@@ -35,7 +35,7 @@ export default {
   "attack-says": "现在它看成 {digit}，概率 {percent}", "attack-label": "被攻击的图像", activations: "逐层的激活值", "activations-of": "{name}：{units} 个神经元，{zeros} 为零", "stage-label": "第 {n} 步：{name}",
 
   // step through
-  network: "网络", activation: "激活函数", sample: "样本", "learning-rate": "学习率", optimizer: "优化器", "loss.mse": "均方误差", "loss.half-mse": "二分之一平方误差", "loss.binary-cross-entropy": "二元交叉熵", "loss.softmax-cross-entropy": "softmax 交叉熵", "whole-batch": "所有样本", "by-arrays": "按数组", "first-weights": "回到初始权重",
+  network: "网络", activation: "激活函数", sample: "样本", "learning-rate": "学习率", optimizer: "优化器", "loss.mse": "均方误差", "loss.half-mse": "二分之一平方误差", "loss.binary-cross-entropy": "二元交叉熵", "loss.softmax-cross-entropy": "softmax 交叉熵", "whole-batch": "{n} 个样本一批", "by-arrays": "按数组", "first-weights": "回到初始权重",
   "data.weight-height": "体重和身高", "data.digits 4x4": "4 × 4 像素的数字",
   "input.weight": "体重", "input.height": "身高",
   "to-start": "到开头", back: "上一行", next: "下一行", play: "播放", "to-end": "到结尾", phases: "阶段", "hundred-steps": "训练 100 步",
@@ -62,21 +62,21 @@ export default {
   "mistake.softmax-diagonal": "softmax：只用了雅可比矩阵的对角线", "mistake.activation-derivative-missing": "隐藏层：漏了激活函数的斜率", "mistake.activation-derivative-at-a": "隐藏层：斜率取在输出处，而不是加权和处",
   "mistake.updated-too-early": "误差还没传回，权重就更新了", "mistake.gradient-zero": "偏置没有梯度", "mistake.missing-batch-mean": "没有除以批大小",
   "mistake.mean-twice": "除了两次批大小", "mistake.bias-not-summed": "偏置：只用第一个样本，没有求和", "mistake.wrong-activation-derivative": "隐藏层：把 tanh 的斜率当作 sigmoid 的",
-  "loss-by-step": "各步的损失（所有样本）", "right-code": "正确", "broken-code": "有错误", "doctor-says": "医生事先并不知道，他说", "doctor-nothing": "没有发现错误。", "mistake-likely": "很可能是：{name}", "doctor-tensors": "错误的梯度：{bad}",
+  "loss-by-step": "各步的损失（{n} 个样本）", "right-code": "正确", "broken-code": "有错误", "doctor-says": "医生事先并不知道，他说", "doctor-nothing": "没有发现错误。", "mistake-likely": "很可能是：{name}", "doctor-tensors": "错误的梯度：{bad}",
 
   // look
   run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
-  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。", "choose-cell": "点一个格子，看它的样本。",
+  "no-runs": "还没有训练好的运行，请先训练一个。", "no-samples": "一个也没有。", "confusion-about": "行：真实的类。列：网络的回答。", "choose-cell": "点一个格子，看它的样本。",
   "cell-of": "真实是 {true}，网络认作 {predicted}：{n} 个", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
   "held-out": "未参与训练的样本",
   point: "逐个查看", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
   "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
 
   // share
-  "share-link": "链接", "share-link-about": "包含“逐步推演”的全部状态：网络、所有权重、样本、行号和错误。可以在自己的实验室或导出的网页里打开。", link: "链接", copy: "复制", copied: "已复制",
+  "share-link": "链接", "share-link-about": "包含“逐步推演”的全部状态：网络、所有权重、样本、行号和错误。可以在自己的实验室里打开；在导出的网页里，只能打开前 8 个样本。", link: "链接", copy: "复制", copied: "已复制",
   "share-panel": "图和表", "share-panel-about": "把某一部分显示的内容存成文件：网络图为 SVG，其他图为 PNG，表格为 CSV。", panel: "部分", "save-picture": "保存图片", "save-table": "保存表格",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.refused": "请求被拒绝。", "error.missing": "没有找到。", "error.method": "服务器不接受这个请求。", "error.large": "请求太大。", "error.type": "请求的类型不对。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.other-sample": "这个网页没有链接里的样本或初始权重，显示的是别的：请在 nnbackprop lab 里打开这个链接。", "error.no-number": "{setting}：“{text}”不是数。小数要用小数点，例如 0.5。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.refused": "请求被拒绝。", "error.missing": "没有找到。", "error.method": "服务器不接受这个请求。", "error.large": "请求太大。", "error.type": "请求的类型不对。",
   "error.usage": "有一项设置不合适。", "error.data": "数据不能用。", "error.folder": "运行文件夹不能用。", "error.internal": "服务器出错了。", "error.failed": "训练失败。",
 };

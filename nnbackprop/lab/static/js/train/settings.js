@@ -1,25 +1,51 @@
 // The settings of a run: fields filled from a recipe, and what differs from it when they are sent.
 
+import { ApiError } from "../api.js";
 import { h, setText } from "../dom.js";
 import { current, has, t } from "../i18n.js";
 import RECIPES from "../strings/recipes_zh.js";
 
+const number = (text) => (text === "" ? NaN : Number(text));
 const list = (text) => text.split(/[,\s]+/).filter(Boolean).map(Number);
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const BATCHES = ["full", "auto"];
 const FIELDS = [
   { name: "hidden", plain: true, type: "text", read: list, write: (v) => v.join(", ") },
-  { name: "layers", plain: false, type: "text", read: (text) => text.split(",").map((one) => one.trim()).filter(Boolean), write: (v) => v.join(", ") },
+  { name: "layers", plain: false, type: "text", read: entries, write: (v) => v.join(", ") },
   { name: "activation", plain: true, choices: ({ activations }) => activations },
   { name: "optimizer", choices: ({ optimizers }) => optimizers },
-  { name: "lr", type: "text", read: (text) => (text === "auto" ? text : Number(text)) },
-  { name: "batch_size", type: "text", read: (text) => (BATCHES.includes(text) ? text : Number(text)) },
-  { name: "epochs", type: "number", read: Number },
+  { name: "lr", type: "text", read: number },
+  { name: "batch_size", type: "text", read: (text) => (BATCHES.includes(text) ? text : number(text)) },
+  { name: "epochs", type: "number", read: number },
   { name: "dropout", plain: true, more: true, type: "text", read: list, write: (v) => v.join(", ") },
   { name: "backend", more: true, choices: ({ backends = [] }) => ["auto", ...backends.filter(({ available }) => available).map(({ name }) => name)] },
-  { name: "validation", more: true, type: "text", read: Number },
-  { name: "seed", more: true, type: "number", read: Number },
+  { name: "validation", more: true, type: "text", read: number },
+  { name: "seed", more: true, type: "number", read: number },
 ];
+
+/** What stands between commas, but for those in brackets: residual(conv 4, relu) is one entry. */
+function entries(text) {
+  const found = [""];
+  let depth = 0;
+  for (const sign of text) {
+    depth += Number(sign === "(") - Number(sign === ")");
+    if (sign === "," && depth === 0) found.push("");
+    else found[found.length - 1] += sign;
+  }
+  return found.map((one) => one.trim()).filter(Boolean);
+}
+
+/** A setting's value as its text says; ApiError where that is no number. */
+export function valueOf(name, text) {
+  const value = parse(name, text);
+  if ([value].flat().some(Number.isNaN)) throw new ApiError("no-number", "", "", { setting: t(`setting.${name}`), text });
+  return value;
+}
+
+function parse(name, text) {
+  const { read = String } = FIELDS.find((one) => one.name === name);
+  return read(text.trim());
+}
 
 export function settingsForm(panel, options) {
   let recipe = options.recipes.find(({ name }) => name === "mnist") ?? options.recipes[0];
@@ -74,20 +100,18 @@ export function settingsForm(panel, options) {
 
   /** Say which settings are not the recipe's, as its text tells of those that are. */
   function sayChanges() {
-    const changed = FIELDS.filter(({ name }) => name in read()).map(({ name }) => t(`setting.${name}`));
+    const changed = differing().map(({ name }) => t(`setting.${name}`));
     setText(box.querySelector(".recipe-changes"), changed.length ? t("recipe-changes", { names: changed.join(", ") }) : "");
   }
   panel.querySelector(".settings").addEventListener("input", sayChanges);
 
-  /** The body of POST /api/train. */
+  const textOf = (name) => panel.querySelector(`.settings [name=${name}]`).value;
+  const differing = () => FIELDS.filter(({ name, plain }) => applies(plain) && !same(parse(name, textOf(name)), recipe[name]));
+
+  /** The body of POST /api/train; ApiError where a setting is no number. */
   function read() {
-    const asked = { recipe: recipe.name };
-    if (ownData) asked.data = "drawings";
-    for (const { name, plain, read: parse = String } of FIELDS) {
-      if (!applies(plain)) continue;
-      const value = parse(panel.querySelector(`.settings [name=${name}]`).value.trim());
-      if (!same(value, recipe[name]) && !Number.isNaN(value)) asked[name] = value;
-    }
+    const asked = { recipe: recipe.name, ...(ownData ? { data: "drawings" } : {}) };
+    for (const { name } of differing()) asked[name] = valueOf(name, textOf(name));
     return asked;
   }
 

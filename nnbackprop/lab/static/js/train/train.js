@@ -4,20 +4,22 @@ import { get, options, post } from "../api.js";
 import { finding } from "../doctor.js";
 import { find, h, replace, setText } from "../dom.js";
 import { current, t } from "../i18n.js";
-import { announce, hideError, showError } from "../notices.js";
+import { announce, hideError, original, showError } from "../notices.js";
 import { metricName, metricText } from "../metrics.js";
 import { append, drawCurves, emptyCurves, epochTable, tiles } from "./curves.js";
-import { settingsForm } from "./settings.js";
+import { settingsForm, valueOf } from "./settings.js";
 import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
 const DRAWN_EVERY = 1000; // ms between two drawings, as often as news come: the cores are those that train
+const SHOWN_MESSAGES = 3; // of a run, the last
 const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
   let ready = null; // when the form is there
   let [state, curves, findings, form, told, spoken, drawn, waiting] = [{ status: "idle" }, emptyCurves(), [], null, "", 0, -DRAWN_EVERY, false];
+  let [messages, events, lost] = [[], null, false]; // what the run said; the stream; whether the server is gone
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -28,21 +30,29 @@ export function trainTab(panel) {
     });
     document.addEventListener("theme", redraw);
     at(".guide").hidden = localStorage.getItem("lab-guide") === "hidden";
-    listen();
+    document.addEventListener("visibilitychange", follow);
+    follow();
     draw();
     get("api/backends").then(({ backends }) => form.backends(backends), showError);
   }
 
+  /** Listen while the page is seen: a browser has six connections to a server, for all its windows. */
+  function follow() {
+    if (document.hidden) events?.close();
+    else listen();
+  }
+
   function listen() {
-    const events = new EventSource("api/events");
+    events?.close();
+    events = new EventSource("api/events");
     const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
     on("history", (all) => {
-      [state, curves, findings] = [all.state, { chunks: all.chunks, epochs: all.epochs }, all.findings];
-      draw();
+      [curves, findings, messages] = [{ chunks: all.chunks, epochs: all.epochs }, all.findings, all.messages.map(({ text }) => text)];
+      update(all.state);
     });
     on("state", update);
     on("begin", (begin) => {
-      if (begin.first_step === 0 || begin.run !== state.run) [curves, findings] = [emptyCurves(), []];
+      if (begin.first_step === 0 || begin.run !== state.run) [curves, findings, messages] = [emptyCurves(), [], []];
       update({ ...state, run: begin.run, recipe: begin.recipe });
     });
     on("progress", (news) => {
@@ -51,10 +61,22 @@ export function trainTab(panel) {
       redraw();
     });
     on("findings", (all) => setFindings(all.findings));
-    on("message", ({ text }) => announce(text));
+    on("message", ({ text }) => {
+      messages.push(text);
+      announce(text);
+      redraw();
+    });
     on("end", (end) => {
       update(end.state);
       announce(t(`status.${end.state.status}`));
+    });
+    events.addEventListener("error", () => {
+      if (!lost) showError({ kind: "offline" });
+      lost = true;
+    });
+    events.addEventListener("open", () => {
+      if (lost) hideError();
+      lost = false;
     });
   }
 
@@ -107,18 +129,20 @@ export function trainTab(panel) {
     setText(at(".run-name"), state.run ?? t(status === "starting" ? "new-run" : "no-run"));
     setText(at(".chip-status"), t(`status.${status}`));
     at(".chip-status").dataset.status = status;
-    const total = (state.epochs ?? 0) * (state.steps_per_epoch ?? 0);
-    at(".run-progress").value = total ? (state.step ?? 0) / total : 0;
+    const { epoch = 0, epochs = 0, step = 0, steps_per_epoch: each = 0 } = state;
+    at(".run-progress").value = epochs ? (each ? step / each : epoch) / epochs : 0;
     at(".main-buttons [data-do=start]").disabled = active && ours;
     const pause = at(".main-buttons [data-do=pause]");
-    setText(pause, t(["paused", "stopped"].includes(status) ? "resume" : "pause"));
-    pause.disabled = !ours || !["running", "paused", "stopped"].includes(status);
+    const ended = ["stopped", "failed"].includes(status) && state.run;
+    setText(pause, t(status === "paused" || ended ? "resume" : "pause"));
+    pause.disabled = !ours || !(ended || ["running", "paused"].includes(status));
     at("[data-do=step]").disabled = !ours || status !== "paused";
     at("[data-do=stop]").disabled = !ours || !active;
     at("[data-do=quick]").disabled = active;
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
+    renderMessages();
   }
 
   /** The settings that may change while it trains. */
@@ -144,6 +168,14 @@ export function trainTab(panel) {
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
   }
 
+  function renderMessages() {
+    const [list, last] = [at(".messages"), messages.slice(-SHOWN_MESSAGES)];
+    const next = JSON.stringify([current(), last]);
+    if (list.dataset.shown === next) return;
+    list.dataset.shown = next;
+    list.replaceChildren(...last.map((text) => h("li", {}, original(text))));
+  }
+
   const control = (body) => post("api/control", body); // events say when it has happened, which may be before the answer
   const actions = {
     start: () => post("api/train", form.read()),
@@ -155,10 +187,7 @@ export function trainTab(panel) {
     pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
     step: () => control({ action: "step" }),
     stop: () => control({ action: "stop" }),
-    reset: () => control({ action: "reset" }).then(() => {
-      [curves, findings] = [emptyCurves(), []];
-      draw();
-    }),
+    reset: () => control({ action: "reset" }),
   };
 
   /** A small network on digits, trained at once. */
@@ -172,12 +201,12 @@ export function trainTab(panel) {
     const action = actions[event.target.dataset?.do];
     if (!action) return;
     hideError();
-    action().catch(showError);
+    Promise.resolve().then(action).catch(showError);
   });
   panel.addEventListener("change", ({ target }) => {
     if (target.name.startsWith("live-")) at(".live-settings .fields").dataset.values = ""; // to be filled with what holds
-    if (target.name === "live-lr") control({ action: "set", lr: Number(target.value) }).catch(showError);
-    if (target.name === "live-dropout") control({ action: "set", dropout: target.value.split(/[,\s]+/).filter(Boolean).map(Number) }).catch(showError);
+    const name = /^live-(.*)$/.exec(target.name)?.[1];
+    if (name) Promise.resolve().then(() => control({ action: "set", [name]: valueOf(name, target.value) })).catch(showError);
   });
   at(".epochs").addEventListener("toggle", redraw);
 
