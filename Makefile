@@ -14,7 +14,7 @@ CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test
 TOOLS_VENV ?= .venv-tools
 TOOLS_BIN := $(TOOLS_VENV)/bin
 TOOLS_TESTS ?= tests/loggers/test_tracking.py tests/report/test_marimo.py tests/sklearn
-LAB_TESTS ?= tests/lab/test_lab_page.py tests/lab/test_lab_step_page.py tests/lab/test_lab_export_page.py tests/lab/test_lab_languages.py
+LAB_TESTS ?= tests/lab/test_lab_*page*.py tests/lab/test_lab_languages.py
 ROOMS ?= backends nn optim data training runs distributed export diagnostics report loggers sklearn lab cli integration stress
 ARGS ?=
 
