@@ -95,6 +95,19 @@ def test_without_a_network_the_page_says_so_and_asks_for_no_answer(empty_lab: An
         pass
 
 
+def test_a_stroke_before_the_options_are_there_is_answered(window: Any) -> None:
+    page, held = window.page, list[Any]()
+    page.route("**/api/options", lambda route: held.append(route))
+    window.open("draw")
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
+    page.wait_for_selector(".bar.top-class")
+    assert held
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(".own-count:not(:empty)")
+    page.unroute("**/api/options")
+
+
 def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:
     page = window.page
     page.goto(f"{window.origin}/")

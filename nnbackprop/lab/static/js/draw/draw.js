@@ -20,13 +20,13 @@ export function drawTab(panel, tabs) {
   const at = (selector) => find(selector, panel);
 
   async function start() {
-    const known = await options();
     if (isStatic) model = (await exported()).draw;
-    pad = drawingPad(panel, ask);
-    drawings = known.drawings;
+    pad ??= drawingPad(panel, ask); // before the options are there, for which a server that has just begun takes seconds
     document.addEventListener("language", show);
     words();
     show();
+    ({ drawings } = await options());
+    ownData();
   }
 
   function words() {
