@@ -82,8 +82,8 @@ def test_a_failed_run_says_why_after_a_reload_and_can_be_resumed(window: Any) ->
     with page.expect_response("**/api/control") as answer:
         resume.click()
     assert answer.value.json()["state"]["status"] == "starting"
-    page.wait_for_selector("#notice")  # it diverges again
-    status(page, "failed")
+    status(page, "starting", "running")
+    status(page, "failed")  # it diverges again
 
 
 def test_a_server_that_is_gone_is_said_and_followed_again_when_it_is_back(window: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_server_that_is_gone_is_said_and_followed_again_when_it_is_back(window
     page.evaluate(SEEN, True)
     page.wait_for_selector('#notice:has-text("The lab\'s server does not answer")')
     page.unroute("**/api/events")
-    page.wait_for_selector("#notice", state="hidden")
+    page.wait_for_selector('#notice:has-text("does not answer")', state="hidden")
 
 
 def test_windows_that_nobody_sees_leave_the_connections_to_the_others(window: Any) -> None:
