@@ -89,7 +89,7 @@ def _beside_pytorch(suite: Result, convolutions: Result) -> str:
     return (
         f"By the faster of its two rows, PyTorch takes {min(dense):.2f} to {max(dense):.2f} times as long as ours "
         f"with NumPy and numba at the {len(dense)} dense networks, and {ratio(cnn):.2f} times as long at the "
-        "convolutional one.\n"
+        "convolutional one, which was measured again [later](#convolutions).\n"
     )
 
 
