@@ -1,6 +1,6 @@
 """Array libraries behind one interface: `select("auto")` gives a `Backend`, `available()` lists what works."""
 
-from .base import Backend, BackendError, Memory, device_of
+from .base import Backend, BackendError, Memory, device_of, dtype_name
 from .namespace import ElementwiseKernel, Formula, Namespace
 from .numpy_backend import NumpyBackend
 from .selection import BackendStatus, available, select, with_float64
@@ -19,6 +19,7 @@ __all__ = [
     "Tree",
     "available",
     "device_of",
+    "dtype_name",
     "leaves",
     "select",
     "tree_map",

@@ -51,6 +51,11 @@ def device_of(array: Array) -> Any:
     return getattr(array, "device", None)
 
 
+def dtype_name(array: Array) -> str:
+    """The name of an array's dtype as NumPy has it: PyTorch's own is torch.float32."""
+    return str(array.dtype).rpartition(".")[2]
+
+
 class Backend(ABC):
     """One array library on one device; no other code calls the library.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Tree
+from backends import Tree, dtype_name
 from nnbackprop._files import open_file, size_of, write_atomically
 from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError
@@ -53,7 +53,7 @@ def unflatten(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tre
     if isinstance(template, tuple):
         return tuple(unflatten(branch, arrays, f"{prefix}/{i}") for i, branch in enumerate(template))
     found = arrays.get(prefix)
-    dtype = str(template.dtype).rpartition(".")[2]  # torch's are called torch.float32
+    dtype = dtype_name(template)
     if found is None or found.shape != tuple(template.shape) or found.dtype != dtype:
         got = "nothing" if found is None else f"shape {found.shape} of {found.dtype}"
         raise RunFolderError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Backend, Tree, select, tree_map
+from backends import Backend, Tree, dtype_name, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.preprocessing import Preprocessing
@@ -448,4 +448,4 @@ class Trainer:
 def _with_dtypes_of(own: Tree, given: Tree) -> Tree:
     """`given` as host arrays with the dtypes of `own`, a tree on the device of the same structure."""
     with np.errstate(over="ignore"):  # infinite then
-        return tree_map(lambda a, b: np.asarray(b, str(a.dtype).rpartition(".")[2]), own, given)
+        return tree_map(lambda a, b: np.asarray(b, dtype_name(a)), own, given)

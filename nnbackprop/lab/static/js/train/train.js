@@ -204,9 +204,10 @@ export function trainTab(panel) {
     Promise.resolve().then(action).catch(showError);
   });
   panel.addEventListener("change", ({ target }) => {
-    if (target.name.startsWith("live-")) at(".live-settings .fields").dataset.values = ""; // to be filled with what holds
-    const name = /^live-(.*)$/.exec(target.name)?.[1];
-    if (name) Promise.resolve().then(() => control({ action: "set", [name]: valueOf(name, target.value) })).catch(showError);
+    if (!target.name.startsWith("live-")) return;
+    at(".live-settings .fields").dataset.values = ""; // to be filled with what holds
+    const name = target.name.slice("live-".length);
+    Promise.resolve().then(() => control({ action: "set", [name]: valueOf(name, target.value) })).catch(showError);
   });
   at(".epochs").addEventListener("toggle", redraw);
 
