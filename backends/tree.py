@@ -19,6 +19,8 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     paired by name, as dicts of one structure may differ in order.
     """
     if isinstance(tree, dict):
+        if not others:  # mostly; in two thirds of the time
+            return {name: tree_map(function, branch) for name, branch in tree.items()}
         return {
             name: tree_map(function, branch, *[other.get(name) for other in others])
             for name, branch in tree.items()
@@ -30,9 +32,11 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 def leaves(tree: Tree) -> list[Array]:
     """All arrays of a tree, depth first, in order."""
-    arrays: list[Array] = []
-    tree_map(arrays.append, tree)
-    return arrays
+    if isinstance(tree, dict):
+        return [array for branch in tree.values() for array in leaves(branch)]
+    if isinstance(tree, tuple):
+        return [array for branch in tree for array in leaves(branch)]
+    return [tree]
 
 
 def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
