@@ -335,3 +335,13 @@ PLAIN_NETWORK: dict[str, Any] = {
     "dropout": (),
 }
 """Settings of a network without `layers`, as they stand beside `layers`, which take their place."""
+
+
+def idle_settings(config: Config) -> dict[str, str]:
+    """The settings that do nothing as the others are, and what each of them goes with."""
+    used = {
+        "weight_decay": ("adamw", config.optimizer == "adamw"),
+        "augment_half_angle": ("augment", config.augment),
+        "penalize_biases": ("l1 or l2", config.l1 or config.l2),
+    }
+    return {name: needed for name, (needed, is_there) in used.items() if not is_there}

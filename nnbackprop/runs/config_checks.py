@@ -10,7 +10,7 @@ from nnbackprop.errors import UsageError
 
 from . import build
 from .callbacks import SaveInterval
-from .config import Config
+from .config import Config, idle_settings
 from .run_dir import check_name
 
 
@@ -58,16 +58,6 @@ def check_new_run(config: Config) -> None:
             "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "
             "layer from its first step. Leave them out."
         )
-
-
-def idle_settings(config: Config) -> dict[str, str]:
-    """The settings that do nothing as the others are, and what each of them goes with."""
-    used = {
-        "weight_decay": ("adamw", config.optimizer == "adamw"),
-        "augment_half_angle": ("augment", config.augment),
-        "penalize_biases": ("l1 or l2", config.l1 or config.l2),
-    }
-    return {name: needed for name, (needed, is_there) in used.items() if not is_there}
 
 
 def _flag(name: str) -> str:

@@ -17,7 +17,7 @@ from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
-from .config import PLAIN_NETWORK, Config
+from .config import PLAIN_NETWORK, Config, idle_settings
 from .settings import BACKSLASH_ADVICE, parse_settings, with_changes, with_current_names, without_none
 
 BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
@@ -84,7 +84,8 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
 def apply_overrides(recipe: Config, overrides: Mapping[str, Any], source: str | None = None) -> Config:
     """A recipe with other values for the settings in `overrides`; `layers` replaces its hidden layers, and back.
 
-    A learning rate replaces the recipe's changes of it, an optimizer without weight decay its weight decay.
+    A learning rate replaces the recipe's changes of it. What is left without effect is as by default: a weight
+    decay beside another optimizer.
 
     A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
     left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
@@ -96,13 +97,13 @@ def apply_overrides(recipe: Config, overrides: Mapping[str, Any], source: str | 
         recipe = replace(recipe, layers=())
     if "lr" in overrides:
         recipe = replace(recipe, lr_changes=())
-    if overrides.get("optimizer", "adamw") != "adamw":
-        recipe = replace(recipe, weight_decay=Config.weight_decay)
     of_input, *of_hidden = recipe.dropout or (0.0,)
     if "hidden" in overrides and of_hidden:
         fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]
         overrides = {"dropout": [of_input, *fitted] if fitted else [], **overrides}
-    return with_changes(recipe, overrides, source or f"The recipe {recipe.recipe} with the given flags")
+    config = with_changes(recipe, overrides, source or f"The recipe {recipe.recipe} with the given flags")
+    idle = idle_settings(config).keys() - idle_settings(recipe).keys() - overrides.keys()
+    return replace(config, **{name: getattr(Config, name) for name in idle})
 
 
 def resolve(recipe: str, overrides: Mapping[str, Any]) -> Config:

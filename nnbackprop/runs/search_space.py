@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from nnbackprop.errors import UsageError
 
-from .config import Config
-from .config_checks import idle_settings
+from .config import Config, idle_settings
 from .config_files import apply_overrides, parse_recipe, read_recipe
 from .run_data import absolute
 from .settings import with_current_names

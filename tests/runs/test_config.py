@@ -389,6 +389,17 @@ def test_another_optimizer_does_not_take_the_weight_decay_of_a_recipes_adamw() -
         check_config(apply_overrides(recipe, {"optimizer": "adam", "weight_decay": 0.05}))
 
 
+def test_settings_of_a_recipe_that_a_flag_leaves_without_effect_are_as_by_default() -> None:
+    recipe = Config(augment=("rotate 15",), augment_half_angle=("1", "7"), l2=0.1, penalize_biases=True)
+    config = apply_overrides(recipe, {"augment": (), "l2": 0.0})
+    check_config(config)
+    assert (config.augment_half_angle, config.penalize_biases) == ((), False)
+    kept = apply_overrides(recipe, {"augment": ("scale 10",), "l1": 0.1, "l2": 0.0})
+    assert (kept.augment_half_angle, kept.penalize_biases) == (("1", "7"), True)
+    with pytest.raises(UsageError, match="--augment-half-angle without augment would do nothing"):
+        check_config(apply_overrides(recipe, {"augment": (), "augment_half_angle": ("1",)}))
+
+
 def test_changes_of_a_setting_are_in_the_order_of_their_steps() -> None:
     with pytest.raises(UsageError, match=r"lr_changes come after steps 20, 10; each must be later"):
         check_config(Config(lr_changes=((20, 0.1), (10, 0.01))))
