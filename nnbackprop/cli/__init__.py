@@ -36,7 +36,9 @@ app = App(
     version_flags=["--version"],
 )
 data = App(
-    name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
+    name="data",
+    help="Look at data sets: mnist, mnist-20x20, weight-height, iris, house-prices, fashion-mnist, kmnist; or at "
+    "files.",
 )
 COMMANDS = (
     *(train, search, evaluate, predict, explain, describe, export, attack, gradcheck, doctor, lr_find),

@@ -1,4 +1,4 @@
-"""Checks at initialisation: the first loss, and how signals and gradients change from layer to layer."""
+"""Checks at initialization: the first loss, and how signals and gradients change from layer to layer."""
 
 from __future__ import annotations
 

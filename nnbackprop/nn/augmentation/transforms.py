@@ -128,7 +128,7 @@ class Scale(Geometric):
 
 @dataclass(frozen=True)
 class Flip(Geometric):
-    """Mirrors every other image, left to right."""
+    """Mirrors an image left to right, with probability 1/2."""
 
     name: ClassVar[str] = "flip"
     usage: ClassVar[str] = "flip"

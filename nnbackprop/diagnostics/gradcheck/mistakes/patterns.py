@@ -102,7 +102,7 @@ def wrong_penalty(case: Case) -> Mistake | None:
     if all(t.kind == "b" for t in wrong):
         if c > 0:
             return Mistake("l2-on-biases", f"{evidence}, and the weights are right.")
-        return Mistake("l2-missing", f"{evidence}: the loss penalises biases.")
+        return Mistake("l2-missing", f"{evidence}: the loss penalizes biases.")
     layer = min(wrong[0].layer, len(case.layers) - 2)
     if layer < 0:
         return Mistake("l2-missing" if c < 0 else "l2-not-averaged", f"{evidence}.", certain=False)
