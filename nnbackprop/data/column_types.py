@@ -17,7 +17,7 @@ MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip
 DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
 DECIMAL_COMMA = r"^[-+]?\d+,\d+([eE][-+]?\d+)?$"
 DECIMAL_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?$"
-THOUSANDS = r"^[-+]?[1-9]\d{0,2},\d{3}$"  # what 1,234 may be, and 0,234 and 3,5 are not
+THOUSANDS = r"^[-+]?[1-9]\d{0,2}[,.]\d{3}$"  # what 1,234 and 1.234 may be, and 0,234 and 3,5 are not
 
 
 def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
@@ -95,9 +95,10 @@ def typed(column: polars.Series, decimal: Literal[".", ","] | None = None) -> tu
 
 
 def _numbers(text: polars.Series, decimal_comma: bool) -> polars.Series:
+    """Numbers, and null for what is none: with decimal commas, a point makes none."""
     import polars
 
-    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    dotted = text.str.replace_many([",", "."], [".", ","]) if decimal_comma else text
     return dotted.cast(polars.Float64, strict=False).fill_nan(None)
 
 
