@@ -24,6 +24,8 @@ def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
     """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
     import polars
 
+    if column.null_count() == len(column):  # nothing tells its type; in a CSV file it is numbers, too
+        return polars.Series("", [None] * len(column), polars.Float64)
     column, kind = column.alias(""), column.dtype
     if kind.is_numeric():
         return as_bytes(column.cast(polars.Float64).fill_nan(None))
@@ -31,9 +33,12 @@ def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
         return column.cast(polars.String).replace(dict.fromkeys(MISSING, None))
     if kind in (polars.Boolean, polars.Date, polars.Datetime):
         return column
-    if kind == polars.Null:
-        return column.cast(polars.Float64)
-    raise DataError(
+    raise unusable_type(name, source, kind)
+
+
+def unusable_type(name: str, source: str, kind: Any) -> DataError:
+    """The error of a column of lists, structures, durations, complex numbers or bytes."""
+    return DataError(
         f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
         f"out with drop=[{name!r}], or put what it holds in columns of their own."
     )

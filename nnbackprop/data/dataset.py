@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,11 +104,16 @@ class Dataset:
 
     def _check_classes(self) -> tuple[str, ...]:
         try:
-            return tuple(map(str, self.classes))
+            names = tuple(map(str, self.classes))
         except TypeError as error:
             raise DataError(
                 f"{self.source}: classes are {self.classes!r}; names are needed, as in ('cat', 'dog')."
             ) from error
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(
+                f"{self.source}: classes are called {format_names(twice)} more than once: give each its own name."
+            )
+        return names
 
     def _find_classes(self) -> None:
         """Text, truth values and whole numbers are class labels; 0 and 1 in k columns become floats."""
@@ -208,7 +214,7 @@ class Dataset:
     @property
     def n_features(self) -> int:
         """Numbers in one sample."""
-        return self.inputs[0].size
+        return math.prod(self.sample_shape)
 
     @property
     def feature_names(self) -> tuple[str, ...]:

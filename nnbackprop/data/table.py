@@ -14,7 +14,7 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .column_types import normalized
+from .column_types import normalized, unusable_type
 from .limits import format_names
 
 if TYPE_CHECKING:
@@ -178,6 +178,8 @@ def _series(values: Any, name: str, source: str) -> polars.Series:
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"{source}: column {name!r} has shape {array.shape}; one value a row is needed.")
+    if array.dtype.kind not in "biufMOSTU":
+        raise unusable_type(name, source, array.dtype)
     if array.dtype.kind in "biufM":
         return polars.Series(array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
     items: list[Any] = array.tolist()
@@ -205,6 +207,7 @@ def _written(value: Any) -> str:
 def column_names(names: Sequence[str], source: str) -> list[str]:
     """Distinct, printable names: those that are empty are column_N, and the second `a` is a_2."""
     found: dict[str, None] = {}
+    numbers: dict[str, int] = {}  # the last one given to a name, so that many equal ones take one pass
     for i, name in enumerate(names, 1):
         stripped = name.strip()
         if len(stripped) > MAX_NAME_LENGTH:
@@ -212,9 +215,10 @@ def column_names(names: Sequence[str], source: str) -> list[str]:
                 f"{source}: the name of column {i} has {len(stripped)} characters, and {MAX_NAME_LENGTH} are read."
             )
         first = (stripped if stripped.isprintable() else ascii(stripped)) or f"column_{i}"
-        unique, number = first, 2
+        unique = first
         while unique in found:
-            unique, number = f"{first}_{number}", number + 1
+            numbers[first] = numbers.get(first, 1) + 1
+            unique = f"{first}_{numbers[first]}"
         found[unique] = None
     return list(found)
 

@@ -14,7 +14,7 @@ from .column_roles import ColumnRoles, check_targets, choose_roles, require_targ
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
-from .raw import RawDataset, RawSplits, Task
+from .raw import RawDataset, RawSplits, Task, integer_labels
 from .split import Splits, split_rows
 from .table import DataOptions, Table
 from .weights import weights_of
@@ -128,9 +128,7 @@ def class_names(table: Table, name: str) -> polars.Series:
     import polars
 
     column = table.column(name)
-    if not column.dtype.is_numeric():
-        return column.cast(polars.String)
-    if column.dtype.is_integer():
+    if not column.dtype.is_float():
         return column.cast(polars.String)
     bad = (column != column.floor()) | (column.abs() > MAX_WHOLE)  # where polars counts NaN, too
     if bad.any():
@@ -148,7 +146,7 @@ def _classes(tables: Sequence[Table], roles: ColumnRoles) -> tuple[str, ...]:
         return ()
     names = {name for table in tables for name in class_names(table, roles.targets[0]).unique().to_list()}
     try:
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))  # 1 and 01 are one number
     except ValueError:
         return tuple(sorted(names))
 
@@ -188,6 +186,7 @@ def to_raw(tables: TableSplits) -> RawSplits:
 def _raw(part: Dataset) -> RawDataset:
     """Class labels as the numbers they are, or indices with names; targets that are numbers as they are."""
     labels, names = part.targets, dict(enumerate(part.classes))
-    if all(name.lstrip("-").isdecimal() for name in part.classes) and part.classes:
-        labels, names = np.array(part.classes).astype(np.int64)[labels], {}
+    numbers = integer_labels(np.array(part.classes)) if part.classes else None
+    if numbers is not None and tuple(map(str, numbers.tolist())) == part.classes:
+        labels, names = numbers[labels], {}
     return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes, part.task)

@@ -51,6 +51,7 @@ def numbered_samples(counts: list[int], features: int = 2) -> Dataset:
         ({"image_shape": (3, 3)}, r"image_shape is \(3, 3\) and a sample has 2 features"),
         ({"image_shape": 2}, "image_shape is 2 and a sample has 2 features"),
         ({"classes": 2}, "classes are 2; names are needed"),
+        ({"classes": (1, "1")}, "classes are called 1 more than once"),
     ],
 )
 def test_a_faulty_dataset_is_refused_when_built(changes: dict, words: str) -> None:

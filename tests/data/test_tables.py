@@ -13,9 +13,11 @@ import polars
 import pytest
 
 import nnbackprop as nb
+from nnbackprop.data import load_raw
 from nnbackprop.data.convert import convert
 from nnbackprop.data.readers import csv
-from nnbackprop.data.table import DataOptions, table_of
+from nnbackprop.data.readers.csv_dialect import MAX_COLUMNS
+from nnbackprop.data.table import DataOptions, column_names, table_of
 from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, LabelError, UsageError
 from tests.support.data_files import assert_refused, write_file
@@ -318,6 +320,8 @@ def test_a_single_npy_is_a_table_without_names(tmp_path: Path) -> None:
         ({"a": [1, 2], "label": [0]}, r"columns have \{'a': 2, 'label': 1\} values"),
         ({"a": [[1], [2]], "label": [0, 1]}, r"column 'a' has shape \(2, 1\)"),
         ({"a": polars.Series([[1], [2]]), "label": [0, 1]}, "column 'a' is of type List"),
+        ({"a": np.array([1, 2], "m8[s]"), "label": [0, 1]}, r"column 'a' is of type timedelta64\[s\]"),
+        ({"a": np.array([1, 2j]), "label": [0, 1]}, "column 'a' is of type complex128"),
         ({"label": [0, 1]}, "no feature is left beside the target label"),
         (7, "A int cannot be loaded"),
     ],
@@ -421,6 +425,44 @@ def test_what_is_no_table_and_what_no_cell_are_refused() -> None:
 
 def test_names_of_columns_that_are_alike_are_told_apart(tmp_path: Path) -> None:
     assert load_text(tmp_path, "a,a,a_2,y\n1,2,3,0\n4,5,6,1\n").feature_names == ("a", "a_2", "a_2_2")
+
+
+def test_a_header_of_as_many_equal_names_as_columns_are_read_takes_one_pass() -> None:
+    names = column_names(["a"] * MAX_COLUMNS, "memory")
+    assert names == ["a", *(f"a_{i}" for i in range(2, MAX_COLUMNS + 1))]
+
+
+def test_classes_that_are_one_number_have_one_order() -> None:
+    """The order of a set of text is another in each process."""
+    names = ("00001", "0001", "001", "01", "1", "002", "02", "2", "10")
+    table = {"a": np.arange(90.0), "label": [*names[::-1]] * 10}
+    assert nb.load(table, split=False).train.classes == names
+
+
+def test_classes_of_the_doctor_are_numbers_where_they_are_written_so() -> None:
+    a = np.arange(40.0)
+
+    def labels_of(*names: str) -> tuple[list[Any], dict[int, str]]:
+        part = load_raw({"a": a, "label": names * (40 // len(names))}).train
+        return part.labels[: len(names)].tolist(), dict(part.label_names)
+
+    assert labels_of("7", "-5") == ([7, -5], {})
+    assert labels_of("01", "1") == ([0, 1], {0: "01", 1: "1"})
+    assert labels_of("5", "--5") == ([1, 0], {0: "--5", 1: "5"})
+    long = "12345678901234567890", "12345678901234567891"
+    assert labels_of(*long) == ([0, 1], dict(enumerate(long)))
+
+
+@pytest.mark.parametrize("kind", [polars.Date, polars.Datetime, polars.String, polars.Boolean, polars.Null])
+def test_a_column_without_a_value_is_numbers_whatever_its_type(kind: Any) -> None:
+    table = {"a": BMI, "empty": polars.Series([None] * N, dtype=kind), "label": OUTCOME}
+    with pytest.raises(DataError, match="row 0, column 'empty': the value is missing, as 60 of 60 are"):
+        nb.load(table)
+    with pytest.raises(DataError, match="'empty' has no value in the training part, so there is no mean"):
+        nb.load(table, missing="mean")
+    fitted = nb.load({**table, "empty": GLUCOSE}, split=False, missing="mean").train.preprocessing
+    assert fitted is not None
+    assert np.allclose(fitted.transform(table_of(table))[0][:, 1], GLUCOSE.mean(), rtol=1e-6)
 
 
 ROOMS = np.array(["1000", "2000", "A7", "007"])[np.arange(N) % 4]
