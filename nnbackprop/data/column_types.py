@@ -24,9 +24,9 @@ def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
     """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
     import polars
 
+    column, kind = column.alias(""), column.dtype
     if column.null_count() == len(column):  # nothing tells its type; in a CSV file it is numbers, too
         return polars.Series("", [None] * len(column), polars.Float64)
-    column, kind = column.alias(""), column.dtype
     if kind.is_numeric():
         return as_bytes(column.cast(polars.Float64).fill_nan(None))
     if kind in (polars.Categorical, polars.Enum, polars.String):
