@@ -86,15 +86,14 @@ def main() -> int:
 
             lab_page.draw()
         else:
-            found = {**json.loads(STORE.read_text(encoding="utf-8")), name: MEASURED[name]()}
-            STORE.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            kept = {**json.loads(STORE.read_text(encoding="utf-8")), name: MEASURED[name]()}
+            STORE.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    found = blocks()
     if given.check:
-        changed = [
-            page.name for page in PAGES if filled(text := page.read_text(encoding="utf-8"), blocks()) != text
-        ]
+        changed = [page.name for page in PAGES if filled(text := page.read_text(encoding="utf-8"), found) != text]
         print("\n".join(f"{name} would change" for name in changed) or "Every page is as its figures are.")
         return int(bool(changed))
-    write(blocks())
+    write(found)
     return 0
 
 

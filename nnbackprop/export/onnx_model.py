@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from backends import select
-from nnbackprop._files import open_file, size_of
+from nnbackprop._files import open_data, size_of
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import MemoryBudget
-from nnbackprop.data.mapped import Samples
+from nnbackprop.data.mapped import Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.raw import Task
 from nnbackprop.data.table import DataOptions, Table, is_frame, table_of
@@ -64,7 +64,9 @@ class OnnxModel:
     def open(cls, path: Path) -> OnnxModel:
         """Load a file; DataError for one that `export_onnx` did not write."""
         ort = import_library("onnxruntime")
-        content = _read(path)
+        with open_data(path, "ONNX") as stream:
+            MemoryBudget(str(path)).reserve(size := size_of(stream))
+            content = stream.read(size)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # an error is raised, and need not be printed as well
         try:
@@ -121,10 +123,11 @@ class OnnxModel:
     def run(self, feeds: Feeds) -> tuple[np.ndarray, np.ndarray]:
         """`predict`, of what `data` gave."""
         n = len(next(iter(feeds.values())))
-        parts = [
-            self.session.run(None, {name: a[at : at + EVAL_BATCH_SIZE] for name, a in feeds.items()})
-            for at in range(0, max(1, n), EVAL_BATCH_SIZE)
-        ]
+        parts = []
+        for at in range(0, max(1, n), EVAL_BATCH_SIZE):
+            batch = {name: a[at : at + EVAL_BATCH_SIZE] for name, a in feeds.items()}
+            batch = {name: x.astype(self.dtype or x.dtype, copy=False) for name, x in batch.items()}
+            parts.append(self.session.run(None, batch))
         found = [np.concatenate(part) for part in zip(*parts, strict=True)]
         return found[0], found[-1]
 
@@ -160,29 +163,20 @@ class OnnxModel:
                     "data frame, or a file with the columns it was trained on."
                 )
             return column_arrays(preprocessing, table_of(inputs, source))
-        x: np.ndarray
         if np.shape(inputs)[1:] != self.sample_shape:
             raise DataError(
                 f"{source} has samples of shape {np.shape(inputs)[1:]} and {self.path} takes {self.sample_shape}: "
                 "name the data it was trained on."
             )
         inputs = check_inputs(inputs, self.sample_shape)
-        with np.errstate(all="ignore"):  # what is no byte is refused below
-            x = inputs.astype(self.dtype)
-        if self.dtype == "uint8" and not np.array_equal(x, inputs):
+        if self.dtype == "uint8" != inputs.dtype and not all(map(_are_bytes, blocks(inputs))):
             raise DataError(
                 f"{self.path} takes bytes, whole numbers in 0..255, and these inputs lie in {inputs.min():g} .. "
                 f"{inputs.max():g}: bring the pixels to that range first."
             )
-        return {"inputs": x}
+        return {"inputs": inputs}
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with open_file(path) as stream:
-            MemoryBudget(str(path)).reserve(size := size_of(stream))
-            return stream.read(size)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror or error}): see that it is there and that you may read it."
-        ) from error
+def _are_bytes(numbers: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):  # -1.5 as a byte is any byte, and another number
+        return np.array_equal(numbers.astype(np.uint8), numbers)

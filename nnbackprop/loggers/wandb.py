@@ -27,21 +27,23 @@ class WandbLogger(Callback):
 
     def __init__(self, name: str | None = None, project: str = PROJECT, library: str = LIBRARY) -> None:
         self.name, self.project, self.library = name, project, library
-        self._begun = False
+        self._begun = self._has_logged = False
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Begin a run with the configuration."""
+        """Begin a run with the configuration, or go on with one."""
         self._module = import_library(self.library)
         config = flat_config(event.config)
+        goes_on = event.first_step or self._has_logged
+        resume = {"resume": "allow"} if goes_on else {}  # Trackio resumes any run of the name
         try:
             with contextlib.redirect_stdout(sys.stderr):  # the standard output may be for JSON alone
-                self._module.init(project=self.project, name=self.name, config=config, resume="allow")
+                self._module.init(project=self.project, name=self.name, config=config, **resume)
         except Exception as error:  # no account, no network, a folder that cannot be written: each of its own kind
             raise UsageError(
                 f"{self.library} could not begin a run: {error}. Log in as its documentation says, set "
                 "WANDB_MODE=offline for wandb, or leave --log out."
             ) from error
-        self._begun = True
+        self._begun = self._has_logged = True
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Log the chunk."""

@@ -183,7 +183,7 @@ def _draw_image(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:
     """An image on the scale of those it is shown with: in its colours, or a grey one as ink on paper."""
     low, high = float(among.min()), float(among.max())
     if image.ndim == 3:
-        image = (image - low) / ((high - low) or 1.0)
+        image = np.clip((image - low) / ((high - low) or 1.0), 0, 1)
     axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -120,7 +121,8 @@ def png(figure: Figure) -> bytes:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, and make its folder if need be."""
     content = png(figure)
-    path.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # writing into it says what is wrong
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from nnbackprop._system_info import cores, processor
 
@@ -34,3 +39,16 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 def machine() -> str:
     """Processor, cores this process may use, and the library that multiplies matrices."""
     return f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {version('numpy')}"
+
+
+def today() -> str:
+    """The date, 2026-11-28."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def train(words: str, runs: Path, name: str) -> dict[str, Any]:
+    """The summary of the run `name` in the folder `runs`, which `nnbackprop WORDS` trains as a person would."""
+    command = [sys.executable, "-m", "nnbackprop", *words.split(), "--runs-dir", str(runs), "--name", name]
+    subprocess.run([*command, "--progress", "off"], check=True, stdout=subprocess.DEVNULL)
+    summary: dict[str, Any] = json.loads((runs / name / "summary.json").read_text(encoding="utf-8"))
+    return summary

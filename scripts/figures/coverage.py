@@ -6,10 +6,9 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
-from . import ROOT, machine, table
+from . import ROOT, machine, table, today
 
 COMMAND = "`make coverage` and `python scripts/make_figures.py --run coverage`"
 
@@ -29,8 +28,7 @@ def measure() -> dict[str, Any]:
                 "executed": file["summary"]["covered_lines"] + file["summary"]["covered_branches"],
             }
         )
-    date = datetime.now(UTC).date().isoformat()
-    made = {"command": COMMAND, "machine": machine(), "date": date}
+    made = {"command": COMMAND, "machine": machine(), "date": today()}
     return {**made, "rooms": {room: dict(rooms[room]) for room in sorted(rooms)}}
 
 

@@ -7,10 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from datetime import UTC, datetime
 from typing import Any
 
-from . import ROOT, table
+from . import ROOT, table, today
 
 WHY = {
     "": "always",
@@ -79,7 +78,7 @@ def measure() -> dict[str, Any]:
     for name, why in NPM.items():
         version = re.search(rf"{name}@([\w.]+)", makefile)[1]  # type: ignore[index]
         rows[name] = {"for": why, "needed": f"=={version}", **_npm_metadata(name)}
-    return {"date": datetime.now(UTC).date().isoformat(), "rows": rows}
+    return {"date": today(), "rows": rows}
 
 
 def _metadata(name: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import mean
 from typing import Any
@@ -15,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from nnbackprop.data import load
 
-from . import machine, table
+from . import machine, table, today
 
 SEEDS = range(3)
 BACKENDS = ("numpy", "torch", "jax")
@@ -41,7 +40,7 @@ def measure() -> dict[str, Any]:
             }
             print(name, rows[name], flush=True)
     packages = {name: version(name) for name in ("scikit-learn", "torch", "jax")}
-    return {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), "packages": packages, "rows": rows}
+    return {"date": today(), "machine": machine(), "packages": packages, "rows": rows}
 
 
 def data_sets() -> Iterator[tuple[str, int, Arrays]]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ import numpy as np
 
 from nnbackprop import TrainedModel
 
-from . import machine, table
+from . import machine, table, today, train
 
 RUNS = {
     "mnist-5": "train mnist --epochs 5",
@@ -57,16 +53,11 @@ def measure() -> dict[str, Any]:
 
 def run(name: str, runs: Path) -> dict[str, Any]:
     """Train, and keep the summary with what else the documents say of that run."""
-    flags = ["--backend", "numpy", "--runs-dir", str(runs), "--name", name, "--progress", "off"]
-    command = [sys.executable, "-m", "nnbackprop", *RUNS[name].split(), *flags]
     print(name, flush=True)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    trained, made = TrainedModel.open(str(runs / name)), {"date": datetime.now(UTC).date().isoformat()}
+    summary = train(f"{RUNS[name]} --backend numpy", runs, name)
+    trained, made = TrainedModel.open(str(runs / name)), {"date": today()}
     made |= {"command": f"nnbackprop {RUNS[name]}", "machine": machine()}
-    found: dict[str, Any] = {
-        **made,
-        "summary": json.loads((runs / name / "summary.json").read_text(encoding="utf-8")),
-    }
+    found: dict[str, Any] = {**made, "summary": summary}
     if name.startswith("ex4"):  # a learner's metric, which compares (m,) with (m, 1), and the honest one
         data = trained.data()
         predictions = trained.predict(data.inputs)

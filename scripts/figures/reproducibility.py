@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from backends import Backend, select
 from nnbackprop._system_info import THREAD_VARIABLES, Blas
 from nnbackprop.nn.rng import RngKey
 
-from . import machine, table
+from . import machine, table, today
 
 BOUND = 1e-12
 """Of the relative difference of float64 weights; see docs/reproducibility.md."""
@@ -178,6 +177,6 @@ def measure() -> dict[str, str]:
     same_masks = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
     kernel = f"{blas.library} for {blas.kernel}" if (blas := Blas.loaded()) else "a BLAS of the system's"
     command = "python scripts/make_figures.py --run reproducibility"
-    made = f"Made by `{command}` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
+    made = f"Made by `{command}` on {machine()}, {kernel}, {today()}."
     reproducible = f"{replays(same_bits(), bits=True)}\n\n{same_masks}\n\n{made}\n"
     return {"reproducible": reproducible, "near": f"{replays(close(), bits=False)}\n\n{made}\n"}

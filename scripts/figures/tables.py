@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import mean, stdev
 from typing import Any
@@ -19,7 +18,7 @@ from nnbackprop.runs.config_files import load_recipe
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.train import start
 
-from . import machine, table
+from . import machine, table, today
 
 SEEDS = {"iris": range(100), "house-prices": range(20)}
 """Of the split, the weights and the order. The recipes' settings were chosen on the seeds from 100 on, those of
@@ -67,7 +66,7 @@ def measure() -> dict[str, Any]:
         warnings.simplefilter("ignore")  # that max_iter was reached
         rows = {recipe: {name: scores(recipe, name) for name in (recipe, *MLPS[recipe])} for recipe in MLPS}
     packages = {"scikit-learn": version("scikit-learn")}
-    return {"date": datetime.now(UTC).date().isoformat(), "machine": machine(), "packages": packages, "rows": rows}
+    return {"date": today(), "machine": machine(), "packages": packages, "rows": rows}
 
 
 def scores(recipe: str, name: str) -> dict[str, list[float]]:

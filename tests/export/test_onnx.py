@@ -34,10 +34,12 @@ from nnbackprop import (
     export_onnx,
     fit_scaling,
 )
+from nnbackprop.data.mapped import MappedArray
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.errors import DataError, RunFolderError, UsageError
 from nnbackprop.export.libraries import PIP_INSTALL
 from nnbackprop.export.onnx_graph import OnnxGraph
+from nnbackprop.export.onnx_model import OnnxModel
 from nnbackprop.nn.layers import Layer
 from nnbackprop.nn.losses import LOSSES
 from nnbackprop.optim import SGD
@@ -206,6 +208,31 @@ def test_a_regressions_outputs_are_in_the_units_of_its_targets(
     (got,) = run(saved(trainer, tmp_path), data.inputs.astype(dtype)).values()
     np.testing.assert_allclose(got, trainer.predict(data.inputs), rtol=TOLERANCE[dtype])
     assert got.max() > 1e3
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "dtype"), [("uint8", "uint8"), ("uint8", "float64"), ("float64", "float64")]
+)
+def test_inputs_larger_than_the_limit_of_memory_are_read_batch_by_batch(
+    onnx: Any, trained_on: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evaluate model.onnx` scores what training takes from a memory map."""
+    onnxruntime()
+    pixels = np.random.default_rng(0).integers(0, 256, (4200, 100), np.uint8)
+    data = Dataset(pixels.astype(trained_on), np.arange(4200) % 3, ("0", "1", "2"))
+    trainer = untrained(Sequential(Dense(3)), SoftmaxCrossEntropy(), data, "float32", fit_scaling("unit", data))
+    model = OnnxModel.open(saved(trainer, tmp_path))
+    np.save(tmp_path / "X.npy", pixels.astype(dtype))
+    np.save(tmp_path / "y.npy", data.targets)
+    monkeypatch.setenv("NNBACKPROP_MAX_BYTES", "400000")  # the inputs take 420,000 bytes or more
+    read, feeds = model.data(str(tmp_path / "X.npy"))
+    assert isinstance(read.inputs, MappedArray)
+    labels, _ = model.run(feeds)
+    np.testing.assert_array_equal(labels, trainer.predict(data.inputs))
+    np.save(tmp_path / "X.npy", pixels / 255)
+    if trained_on == "uint8":
+        with pytest.raises(DataError, match=r"takes bytes, .* these inputs lie in 0 \.\. 1:"):
+            model.data(str(tmp_path / "X.npy"))
 
 
 def test_class_names_come_back_in_the_metadata(onnx: Any, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nnbackprop.loggers.wandb import WandbLogger
 from tests.support.small_runs import clouds, make_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +61,27 @@ def wandb_records(path: Path) -> Iterator[Any]:
             record = b""
 
 
+def test_only_a_training_that_goes_on_resumes_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trackio resumes by the name, which a run in another folder may have too."""
+    begun = []
+    library = SimpleNamespace(
+        init=lambda **given: begun.append(given.get("resume")), log=lambda *_, **__: None, finish=lambda: None
+    )
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    trainer = make_trainer(epochs=1, callbacks=[WandbLogger("a")])
+    trainer.fit(clouds())
+    trainer.set_options(epochs=2)
+    trainer.fit(clouds())
+    assert begun == [None, "allow"]
+    again = make_trainer(epochs=3, callbacks=[WandbLogger("a")])
+    again.initialize(clouds())
+    start = again.state_dict()
+    again.fit(clouds())
+    again.load_state_dict(start)  # as a run does that diverged in its first epoch
+    again.fit(clouds())
+    assert begun[2:] == [None, "allow"]
+
+
 def test_an_offline_run_of_wandb_has_the_configuration_and_the_values_of_each_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,3 +112,7 @@ def test_trackios_database_has_the_values_of_each_epoch(tmp_path: Path, monkeypa
     with sqlite3.connect(database) as connection:
         rows = connection.execute("select step, metrics from metrics order by id").fetchall()
     assert_losses_and_metrics([(step, json.loads(values)) for step, values in rows])
+    train("WandbLogger('a', library='trackio')")
+    with sqlite3.connect(database) as connection:
+        counts = connection.execute("select count(*) from metrics group by run_id").fetchall()
+    assert counts == [(len(rows),)] * 2  # another run of that name, and not more of the first

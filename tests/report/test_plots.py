@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 import tracemalloc
@@ -32,7 +33,7 @@ from nnbackprop.report.plots import (
     surest_plot,
 )
 from nnbackprop.report.prediction_metrics import calibration
-from nnbackprop.report.style import DPI, printable, save, style
+from nnbackprop.report.style import DPI, draw, printable, save, style
 from nnbackprop.runs.saved_model import Attack
 from tests.support.plot_rows import drawn_images, metrics_row, small_images
 
@@ -207,13 +208,25 @@ def attacked(data: Dataset, moved: np.ndarray, before: np.ndarray, after: np.nda
     return attack_plot(data, Attack(data.inputs.astype(float), moved, before, after, 1.0, 0.0), 0.1)
 
 
-def test_an_attack_shows_clean_added_and_attacked() -> None:
-    data = small_images()
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3)], ids=["grey", "colour"])
+def test_an_attack_shows_clean_added_and_attacked(
+    shape: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = np.arange(6 * math.prod(shape), dtype=np.uint8).reshape(6, -1)
+    data = Dataset(inputs, np.arange(6, dtype=np.int32) % 2, ("zero", "one"), image_shape=shape)
     clean = data.inputs.astype(float)
     moved = clean + 0.5
     after = np.where(np.arange(6) == 3, 0, data.targets).astype(np.int32)
     figure = attacked(data, moved, data.targets, after)
-    assert [a.ravel().tolist() for a in drawn_images(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
+    want = [clean[3], np.full_like(clean[3], 0.5), moved[3]]
+    if (
+        len(shape) == 3
+    ):  # colours in 0..1 of the clean ones' range; what is added is 5/16 lighter than the grey of 0
+        first, last = ((x - clean[3].min()) / np.ptp(clean[3]) for x in (clean[3], moved[3]))
+        want = [first, np.full_like(first, 0.5 + 5 / 16), last.clip(0, 1)]
+    for image, values in zip(drawn_images(figure), want, strict=True):
+        np.testing.assert_allclose(image, values.reshape(shape), rtol=1e-15)
+    assert not caplog.records  # matplotlib's of colours beyond 1
     assert [axes.get_title() for axes in figure.axes] == ["one", "", "→ zero"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "added", "attacked"]
     low, high = figure.axes[1].images[0].get_clim()
@@ -229,14 +242,15 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 @pytest.mark.parametrize("rows", [[], [metrics_row(1)], [metrics_row(e, test_accuracy=0.5) for e in range(1, 40)]])
 def test_all_plots_of_images_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = small_images()
-    args = np.ones((3, 2, 3)), data, data.targets, np.eye(2)[data.targets]
+    predicted = np.where(np.arange(6) == 3, 0, data.targets)
+    args = np.ones((3, 2, 3)), data, predicted, np.eye(2)[predicted]
     assert draw_all(tmp_path / "plots", PlotData.of(rows, *args)) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         pixels = imread(path)
         assert pixels.shape[1] > 600
-        assert pixels[..., :3].min() < 0.5  # something is drawn
+        assert pixels[80:, :, :3].min() < 0.5  # something is drawn below the title
     assert imread(tmp_path / "plots" / "loss.png").shape[:2] == (4.5 * DPI, 7.5 * DPI)
 
 
@@ -338,6 +352,14 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
         "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
     ]
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted({*NAMES} - {"first-layer-weights"})
+
+
+def test_a_plots_folder_is_made_and_a_file_in_its_place_is_told(tmp_path: Path) -> None:
+    draw(tmp_path / "no" / "such" / "a.png", learning_curves, [metrics_row(1)], "loss")
+    assert imread(tmp_path / "no" / "such" / "a.png").shape[:2] == (4.5 * DPI, 7.5 * DPI)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RunFolderError, match=r"a\.png could not be written .*: see that its folder is there"):
+        draw(tmp_path / "file" / "a.png", learning_curves, [metrics_row(1)], "loss")
 
 
 def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
