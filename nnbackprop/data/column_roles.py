@@ -117,6 +117,9 @@ def _row_names(table: Table, columns: Sequence[str], notes: list[str]) -> list[s
         if unnamed and (_counts_rows(column) or _all_different(column)):
             found.append(name)
             notes.append(f"the column without a name ({name!r}) numbers the rows and was left out")
+        elif name in table.unnamed and column.null_count() == len(column):
+            found.append(name)
+            notes.append(f"the column without a name ({name!r}) has no value and was left out")
         elif PANDAS_INDEX.fullmatch(name):
             found.append(name)
             notes.append(f"column {name!r} is the index of a pandas DataFrame and was left out; features keeps it")

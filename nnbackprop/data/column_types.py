@@ -17,16 +17,16 @@ MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip
 DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
 DECIMAL_COMMA = r"^[-+]?\d+,\d+([eE][-+]?\d+)?$"
 DECIMAL_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?$"
-THOUSANDS = r"^[-+]?[1-9]\d{0,2},\d{3}$"  # what 1,234 may be, and 0,234 and 3,5 are not
+THOUSANDS = r"^[-+]?[1-9]\d{0,2}[,.]\d{3}$"  # what 1,234 and 1.234 may be, and 0,234 and 3,5 are not
 
 
 def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
     """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
     import polars
 
+    column, kind = column.alias(""), column.dtype
     if column.null_count() == len(column):  # nothing tells its type; in a CSV file it is numbers, too
         return polars.Series("", [None] * len(column), polars.Float64)
-    column, kind = column.alias(""), column.dtype
     if kind.is_numeric():
         return as_bytes(column.cast(polars.Float64).fill_nan(None))
     if kind in (polars.Categorical, polars.Enum, polars.String):
@@ -95,9 +95,10 @@ def typed(column: polars.Series, decimal: Literal[".", ","] | None = None) -> tu
 
 
 def _numbers(text: polars.Series, decimal_comma: bool) -> polars.Series:
+    """Numbers, and null for what is none: with decimal commas, a point makes none."""
     import polars
 
-    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    dotted = text.str.replace_many([",", "."], [".", ","]) if decimal_comma else text
     return dotted.cast(polars.Float64, strict=False).fill_nan(None)
 
 

@@ -17,7 +17,7 @@ from nnbackprop.errors import DataError, ImageSizesError, LabelError, UsageError
 from .column_roles import ColumnRoles, check_targets, choose_roles, require_targets
 from .limits import SAMPLE_BYTES, MemoryBudget, format_names
 from .preprocessing import Preprocessing
-from .raw import choose_task
+from .raw import choose_task, integer_labels
 from .readers.blocks import read_blocks
 from .readers.image import Content, parse_size, quiet, read, read_header
 from .table import DataOptions, Table
@@ -99,13 +99,14 @@ def _check(path: Path, options: DataOptions) -> _Rows:
     roles: ColumnRoles | None = None
     targets: list[np.ndarray] = []
     images: _Images | None = None
+    names: dict[str, None] = {}  # of the classes, in the order in which they occur
     wide, whole_bytes, budget = False, True, MemoryBudget(str(path))
     for table in read_blocks(path, options):
         if roles is None:
             roles = _roles(table, options)
             images = _Images.of(table, roles, options)
         require_targets(table, roles.targets)
-        targets.append(_targets(table, roles))
+        targets.append(_targets(table, roles, names))
         budget.reserve(targets[-1].nbytes + len(table) * SAMPLE_BYTES)
         if images is not None:
             images.check(table)
@@ -119,9 +120,11 @@ def _check(path: Path, options: DataOptions) -> _Rows:
         wide |= bool(fitted.offsets) or _beyond_float32(table, roles)
         whole_bytes &= table.is_bytes(roles.features)
     assert roles is not None
-    every = np.concatenate(
-        [part.astype(str) for part in targets] if len({a.dtype.kind for a in targets}) > 1 else targets
-    )
+    every = np.concatenate(targets)
+    if names:
+        labels = _class_labels(tuple(names), f"{path}, column {roles.targets[0]!r}")
+        budget.reserve(len(every) * labels.itemsize)
+        every = labels[every]
     if images is not None:
         return _Rows(roles, True, images.read, images.shape, np.dtype(np.uint8), every)
     dtype = np.dtype(np.uint8 if whole_bytes else np.float64 if wide else np.float32)
@@ -148,16 +151,29 @@ def _roles(table: Table, options: DataOptions) -> ColumnRoles:
     return roles
 
 
-def _targets(table: Table, roles: ColumnRoles) -> np.ndarray:
-    """Class labels as numbers where all are, else as text; numbers of a regression; 0 and 1 in k columns."""
-    import polars
+def _class_labels(names: tuple[str, ...], place: str) -> np.ndarray:
+    """Classes as numbers where all are, else as text; LabelError for one that a .npy file gives another name."""
+    labels = np.array(names)
+    numbers = integer_labels(labels)
+    if numbers is None:
+        return labels
+    other = numbers.astype(str) != labels
+    if other.any():
+        raise LabelError(
+            f"{place}: class {labels[other][0].item()!r} is the number {numbers[other][0]} in a .npy file whose "
+            "classes all are numbers. Write it so, add a letter, or train on the table itself."
+        )
+    return numbers
 
+
+def _targets(table: Table, roles: ColumnRoles, names: dict[str, None]) -> np.ndarray:
+    """Indices of classes, whose `names` are added; numbers of a regression; 0 and 1 in k columns."""
     check_targets(table, roles.targets, roles.task)
     if roles.task == "classification":
-        names = class_names(table, roles.targets[0])
-        numbers = names.cast(polars.Int64, strict=False)
-        return numbers.to_numpy() if not numbers.null_count() else np.array(names.to_list(), str)
-    values = targets_of(table, roles.targets, roles.task, ())
+        names |= dict.fromkeys(class_names(table, roles.targets[0]).unique(maintain_order=True))
+    values = targets_of(table, roles.targets, roles.task, tuple(names))
+    if roles.task == "classification":
+        return values
     if roles.task == "multilabel":
         return values.astype(np.uint8)
     finite = np.isfinite(values)

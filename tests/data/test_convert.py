@@ -6,6 +6,7 @@ import io
 import math
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 
 from nnbackprop.data import load
 from nnbackprop.data.convert import convert
-from nnbackprop.data.readers import blocks, csv
-from nnbackprop.data.table import DataOptions
+from nnbackprop.data.readers import blocks, csv, parquet
+from nnbackprop.data.table import DataOptions, Table, table_of
+from nnbackprop.data.tabular import take
 from nnbackprop.diagnostics.doctor.run import diagnose
 from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError, UsageError
 from tests.support.commands import run, said
@@ -202,6 +204,43 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_is_read_where_another_error_is_handled(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", NUMBERS)
+    try:
+        raise KeyError
+    except KeyError:
+        assert sum(map(len, blocks.read_blocks(path, DataOptions()))) == 500
+
+
+def test_a_name_with_a_pattern_is_that_file(tmp_path: Path) -> None:
+    for suffix in ("parquet", "arrow"):
+        write(tmp_path / f"x1.{suffix}", {"a": [7.0] * 4, "label": [0, 1, 0, 1]})
+        path = write(tmp_path / f"x[1].{suffix}", NUMBERS)
+        assert np.array_equal(load(path, split=False).train.targets, NUMBERS["label"])
+        assert convert(path, tmp_path / f"out {suffix}", DataOptions()).shape == (500, 2)
+
+
+ENDS = "import os, sys; sys.stdout.buffer.write(bytes([100, *bytes(7)]) + b'abc'); sys.stdout.flush(); os._exit(9)"
+
+
+def test_a_reader_that_ends_within_a_block_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second reading too, where it is no want of space."""
+    path = write(tmp_path / "x.parquet", NUMBERS)
+    words = re.escape(f"{path} cannot be read") + ".*more memory than there is .its reader ended with status 9"
+    read_all = parquet.read_blocks
+
+    def read_blocks(path: Path) -> Iterator[Table]:
+        yield from read_all(path)
+        monkeypatch.setattr(parquet, "COMMAND", ENDS)
+
+    monkeypatch.setattr(parquet, "read_blocks", read_blocks)
+    with pytest.raises(DataError, match=words):
+        convert(path, tmp_path / "out", DataOptions())
+    with pytest.raises(DataError, match=words):
+        parquet.read(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
+
+
 def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "x.parquet", NUMBERS)
     (tmp_path / "my out").mkdir()
@@ -227,6 +266,20 @@ def test_labels_that_are_text_are_the_classes_of_the_pair(
     assert not [
         f.id for f in diagnose(None, {"data": str(tmp_path / "out")}).findings if f.id.startswith("labels")
     ]
+
+
+def test_classes_keep_their_names_or_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text such as 01 is the number 1 in a .npy file, unless a class of a later block is no number."""
+    table = {"a": NUMBERS["a"][:8], "label": ["01", "1", "01", "1", "x", "x", "01", "1"]}
+    halves = [take(table_of(table), rows) for rows in np.arange(8).reshape(2, 4)]
+    monkeypatch.setattr("nnbackprop.data.convert.read_blocks", lambda *_: iter(halves))
+    convert(tmp_path / "x", tmp_path / "out", DataOptions())
+    assert np.load(tmp_path / "out" / "y.npy").tolist() == table["label"]
+    assert load(tmp_path / "out", split=False).train.classes == ("01", "1", "x")
+    halves.pop()
+    with pytest.raises(LabelError, match=r"column 'label': class '01' is the number 1 in a \.npy file"):
+        convert(tmp_path / "x", tmp_path / "other", DataOptions())
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_current_folder_is_refused_as_one_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,15 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars
 import pytest
 from scipy.io import savemat
 
 from nnbackprop.data import limits, load
+from nnbackprop.data.readers import parquet
 from nnbackprop.errors import DataError, UsageError
 from tests.support.data_files import assert_refused, idx, npy, write_file
 from tests.support.memory import load_in_subprocess, peak_of
@@ -164,6 +167,30 @@ def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
     output, growth = load_in_subprocess(*files, **environment)
     assert any(words in output for words in TEXT_BOMBS[name][1].split("|")), output
     assert growth < 2**26
+
+
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [
+        (polars.String, "write_parquet"),
+        (polars.String, "write_ipc"),
+        (polars.Categorical, "write_parquet"),
+        (polars.Binary, "write_parquet"),
+    ],
+)
+def test_long_equal_cells_count_as_often_as_they_occur(tmp_path: Path, kind: Any, write: str) -> None:
+    """A file of a few kB holds 150 MB: the cells refer to one text."""
+    long = polars.Series(["x" * 50_000]).cast(kind).gather([0] * 3000)
+    path = tmp_path / "x"
+    getattr(polars.DataFrame({"a": long, "b": range(3000), "label": [0, 1] * 1500}), write)(path)
+    reads: list[Callable[[], object]] = [lambda: list(parquet.read_blocks(path)), lambda: parquet.read(path)]
+    for read in reads[: 1 if kind == polars.Binary else 2]:  # whose columns no table has
+
+        def refuse(read: Callable[[], object] = read) -> None:
+            with pytest.raises(DataError, match=TOO_MUCH):
+                read()
+
+        assert peak_of(refuse) < CAP
 
 
 def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:

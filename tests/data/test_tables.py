@@ -677,3 +677,82 @@ def test_a_validation_table_beside_the_parts_is_left_out_with_a_note(tmp_path: P
     splits = nb.load(tmp_path)
     assert "val.csv was left out" in splits.train.reader_notes
     assert splits.test.source == str(tmp_path / "test.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "names"),
+    [
+        ("pay\tage\tlabel\n4,268\t3\ta\n300\t4\tb\n", {}, ("pay=300", "pay=4,268", "age")),
+        ("pay;rate;label\n4.268;0,5;a\n300;0,25;b\n", {}, ("pay=300", "pay=4.268", "rate")),
+        ("pay;rate;label\n4.268;3;a\n300;4;b\n", {"decimal": ","}, ("pay=300", "pay=4.268", "rate")),
+        ("pay;rate;label\n4.268,50;3;a\n1,5;4;b\n", {}, ("pay=1,5", "pay=4.268,50", "rate")),
+    ],
+    ids=["tabs", "beside decimal commas", "decimal commas said", "both signs"],
+)
+def test_a_sign_of_thousands_is_no_decimal_sign(
+    tmp_path: Path, text: str, options: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    assert load_text(tmp_path, text, **options).feature_names == names
+
+
+def test_points_are_decimal_where_no_cell_has_a_decimal_comma(tmp_path: Path) -> None:
+    train = load_text(tmp_path, "a;b;label\n4.268;7;x\n3.125;8;y\n")
+    assert train.inputs[:, 0].tolist() == [np.float32(4.268), 3.125]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("label", ["", ",a", ',"a\n\nb"'])
+def test_a_row_of_separators_is_a_row_and_a_blank_line_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str, end: str
+) -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    lines = [
+        "x,z" + ",name" * bool(label),
+        "1,1" + label,
+        "," + "," * bool(label),
+        "",
+        "",
+        "2," + label,
+        "3,3" + label,
+    ]
+    path = write_file(tmp_path / "x.csv", end.join([*lines, "", ""]))
+    expected = pd.read_csv(path)
+    assert expected["x"].isna().tolist() == [False, True, False, False]
+    for size in (1, csv.BLOCK_SIZE):
+        monkeypatch.setattr(csv, "BLOCK_SIZE", size)
+        table = csv.read(path)
+        for name in table.columns:
+            cells = table.column(name).to_list()
+            assert cells == [None if value != value else value for value in expected[name]]
+        assert table.place(1) == f"line {5 if 'b' in label else 3}"
+
+
+def test_a_separator_at_the_end_of_each_row_adds_no_name(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    path = write_file(tmp_path / "x.csv", "x,z\n" + "1,2,\n3,4,\n" * 5)
+    table = csv.read(path)
+    expected = pd.read_csv(path, index_col=False)
+    assert {name: table.column(name).to_list() for name in "xz"} == expected.to_dict("list")
+    train = nb.load(path, split=False).train
+    assert (train.feature_names, train.target_names) == (("x",), ("z",))
+    assert any("without a name ('column_3') has no value and was left out" in note for note in train.reader_notes)
+
+
+def test_names_of_rows_that_the_header_leaves_out_are_said(tmp_path: Path) -> None:
+    table = csv.read(write_file(tmp_path / "x.csv", "x,z\nr1,1,2\nr2,3,4\n"), expected=("x", "z"))
+    assert (table.column("x").to_list(), table.column("z").to_list()) == ([1, 3], [2, 4])
+    assert table.reader_notes == ("the header names 2 of 3 columns, not the first",)
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [("0,1,2,diagnosis", True), ("2019,2020,2021,status", True), ("0.5,1.5,2.5,rare", False)],
+)
+def test_numbered_columns_beside_a_named_one_are_a_header(tmp_path: Path, first: str, is_header: bool) -> None:
+    table = csv.read(write_file(tmp_path / "x.csv", f"{first}\n{rows(BMI, BMI, BMI, ANIMALS)}"))
+    assert (table.has_names, len(table)) == (is_header, N + (not is_header))
+
+
+def test_a_first_row_of_numbers_in_sequence_is_data_where_its_text_recurs(tmp_path: Path) -> None:
+    table = csv.read(write_file(tmp_path / "x.csv", "1,2,cat\n" + rows(GLUCOSE, GLUCOSE, ANIMALS)))
+    assert (table.has_names, len(table)) == (False, N + 1)

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,8 @@ SAMPLE_SIZE = 2**16
 MAX_LINE_SIZE = 2**22
 CELL_BYTES = 8  # of a number; as text while it is read it takes 16
 BOM = b"\xef\xbb\xbf"
-NEWLINE = b"\n"
+NEWLINE, LINE_ENDS = b"\n", b"\r\n"
+QUOTED_OR_BLANK = re.compile(rb'("[^"]*")|\n[\r\n]+')
 
 
 def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
@@ -41,7 +43,7 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
     Raises DataError naming the file, the line and what is wrong there.
     """
     with open_data(path, "CSV") as file:
-        budget, notes = MemoryBudget(str(path)), []
+        budget = MemoryBudget(str(path))
         stream = _unzipped(file)
         head = stream.read(4)
         stream.seek(0)
@@ -49,6 +51,7 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
         if encoding != "utf-8":
             stream = _transcoded(stream, encoding, budget)
         dialect = _detect(stream, path, options, expected)
+        notes = list(dialect.notes)
         frame = _read_numbers(stream, dialect, path) if dialect.numeric else None
         if frame is None:
             frame, found = _read_text(stream, dialect, path, budget, options)
@@ -72,7 +75,7 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
             return
         line, place = 1 + dialect.header_lines, partial(_place, path, encoding, dialect)
         while block := stream.read(BLOCK_SIZE) + stream.readline(MAX_LINE_SIZE):
-            if block.strip():
+            if block.strip(LINE_ENDS):
                 if (frame := _parse_numbers(block, dialect, line, path)) is None:
                     raise DataError(
                         f"{path}: the {block.count(NEWLINE)} lines from line {line} on hold text or a missing "
@@ -134,7 +137,7 @@ def _read_numbers(stream: BinaryIO, dialect: Dialect, path: Path) -> polars.Data
     begin, frames, line = stream.tell(), [], 1 + dialect.header_lines
     budget = MemoryBudget(str(path))
     while block := stream.read(BLOCK_SIZE) + stream.readline(MAX_LINE_SIZE):
-        if block.strip():
+        if block.strip(LINE_ENDS):
             if (frame := _parse_numbers(block, dialect, line, path)) is None:
                 stream.seek(begin)
                 return None
@@ -168,7 +171,6 @@ def _parse_numbers(block: bytes, dialect: Dialect, line: int, path: Path) -> pol
             frame = _read_frame(block, dialect, dtype)
         except (polars.exceptions.PolarsError, polars.exceptions.PanicException):
             continue
-        frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
         if not sum(frame.null_count().row(0)) and not (
             dtype == polars.Float64 and any(column.is_nan().any() for column in frame.get_columns())
         ):
@@ -194,7 +196,6 @@ def _read_text(
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         _check_lengths(content, dialect, 1 + dialect.header_lines, path)
         raise DataError(f"{path}, after line {dialect.header_lines}: no table: {error}.") from error
-    frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))
     if frame.height and frame.get_columns()[-1].has_nulls():  # as polars has it where a line is too short
         _check_lengths(content, dialect, 1 + dialect.header_lines, path)
     columns = []
@@ -220,7 +221,7 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _read_frame(block: bytes, dialect: Dialect, dtype: Any) -> polars.DataFrame:
-    """The block as polars reads it.
+    """The block as polars reads it, without its blank lines, which would be rows without any value.
 
     A byte-order mark and a line feed are put around it: polars inflates what begins like gzip, zlib or zstd, to
     any size, and panics at a quote that is the last byte.
@@ -228,8 +229,18 @@ def _read_frame(block: bytes, dialect: Dialect, dtype: Any) -> polars.DataFrame:
     import polars
 
     schema = _schema(dialect, dtype)
-    body = BOM + block.lstrip(b"\r\n") + b"\n"
+    if not (lines := _without_blank_lines(block)):
+        return polars.DataFrame(schema=schema)
+    body = BOM + lines + NEWLINE
     return polars.read_csv(body, has_header=False, schema=schema, separator=dialect.separator)
+
+
+def _without_blank_lines(block: bytes) -> bytes:
+    """The block without blank lines, but for those within quotes."""
+    block = block.strip(LINE_ENDS)
+    if b"\n\n" in block or b"\n\r\n" in block:
+        return QUOTED_OR_BLANK.sub(lambda found: found[1] or NEWLINE, block)
+    return block
 
 
 def _schema(dialect: Dialect, dtype: Any) -> dict[str, Any]:
@@ -259,7 +270,7 @@ def _rows(path: Path, encoding: str, dialect: Dialect) -> Iterator[int]:
         reader, begin = csv.reader(text, delimiter=dialect.separator), 1
         is_header = bool(dialect.header_lines)
         for row in reader:
-            if any(cell for cell in row):
+            if row:
                 if not is_header:
                     yield begin
                 is_header = False

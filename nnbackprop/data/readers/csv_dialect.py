@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnbackprop.data.column_roles import TARGET_NAMES
-from nnbackprop.data.column_types import DECIMAL_COMMA, DECIMAL_POINT, MISSING
+from nnbackprop.data.column_types import DECIMAL_COMMA, DECIMAL_POINT, MISSING, THOUSANDS
 from nnbackprop.data.table import DataOptions, column_names
 from nnbackprop.errors import DataError, UsageError
 
@@ -32,6 +32,7 @@ class Dialect:
     header_lines  up to the end of the header, 0 without one
     unnamed       columns without a name in the header
     numeric       whether the first lines hold numbers alone, and no column is known to be text
+    notes         what was taken for granted, a sentence each
     """
 
     separator: str
@@ -40,6 +41,7 @@ class Dialect:
     header_lines: int
     unnamed: tuple[str, ...]
     numeric: bool
+    notes: tuple[str, ...] = ()
 
 
 def encoding_of(head: bytes, options: DataOptions) -> str:
@@ -64,24 +66,27 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
         raise DataError(f"{path}: holds no rows; a table with a target and at least one feature is needed.")
     first, below = rows[0], rows[1:]
     decimal = options.decimal or ("," if separator != "," and _has_decimal_comma(rows) else None)
-    columns = max(len(first), len(below[0]) if below and len(below[0]) == len(first) + 1 else 0)
+    wider = bool(below) and len(below[0]) == len(first) + 1
+    row_names = wider and any(row[-1] for row in below)  # else each row ends with a separator
+    columns = len(first) + wider
     if columns > MAX_COLUMNS:
         raise DataError(f"{path}: has {columns} columns; {MAX_COLUMNS} are read at most.")
-    header = _has_header(first, below, options, expected, decimal != ".")
-    given = ["", *first] if columns > len(first) and header else first  # R leaves out the name of the row names
+    header = _has_header(first, [row[row_names:] for row in below], options, expected, decimal != ".")
+    given = ["", *first] if row_names else [*first, ""] if wider else first
     names = column_names(given if header else [""] * columns, str(path))
     unnamed = tuple(name for name, cell in zip(names, given, strict=False) if header and not cell)
     data = below if header else rows
     numeric = decimal != "," and not set(names) & set(options.text_columns)
     numeric = numeric and all(_is_number(cell) and cell not in MISSING for row in data for cell in row)
     header_lines = _first_row_lines(sample, separator) if header else 0
-    return Dialect(separator, decimal, tuple(names), header_lines, unnamed, numeric)
+    notes = (f"the header names {len(first)} of {columns} columns, not the first",) if header and row_names else ()
+    return Dialect(separator, decimal, tuple(names), header_lines, unnamed, numeric, notes)
 
 
 def _first_row_lines(sample: str, separator: str) -> int:
     """The number of lines up to the end of the first row: blank ones before it, and line feeds within quotes."""
     reader = csv.reader(io.StringIO(sample, newline="\n"), delimiter=separator)
-    next(row for row in reader if any(cell.strip() for cell in row))
+    next(row for row in reader if len(row) > 1 or any(cell.strip() for cell in row))
     return reader.line_num
 
 
@@ -110,7 +115,8 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
 
 
 def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
-    cells = [cell for row in rows for cell in row]
+    """Whether a cell has a decimal comma and none a decimal point; 1,250 and 1.250 tell nothing."""
+    cells = [cell for row in rows for cell in row if not re.match(THOUSANDS, cell)]
     commas, points = (any(re.match(sign, cell) for cell in cells) for sign in (DECIMAL_COMMA, DECIMAL_POINT))
     return commas and not points
 
@@ -125,7 +131,8 @@ def _has_header(
     """Whether the first line names the columns.
 
     It does with text above a column of numbers. Else it does not where most of its text is found again below, in
-    the same column, and does with the name of a target, or of text alone.
+    the same column, and does with the name of a target, of text alone, or of text and n, n + 1 ... where the
+    values below recur.
     """
     if options.header != "auto":
         return options.header == "yes"
@@ -136,10 +143,9 @@ def _has_header(
         return len(first) >= MIN_NUMBERED or any(re.match(DECIMAL_POINT, cell) for row in below for cell in row)
     if all(number or cell in MISSING for number, cell in zip(numbers, first, strict=True)):
         return False
-    shift = 1 if below and len(below[0]) == len(first) + 1 else 0
     samples = [row for row in below if row != first]  # not the header again, as files put together have it
     columns = {
-        j: [row[j + shift] for row in samples if len(row) > j + shift]
+        j: [row[j] for row in samples if len(row) > j]
         for j, (number, cell) in enumerate(zip(numbers, first, strict=True))
         if not number and cell not in MISSING
     }
@@ -150,13 +156,23 @@ def _has_header(
         return False
     if any(first[j].lower() in TARGET_NAMES for j in columns.keys() - recurring):
         return True
-    return not any(numbers) and not any(cell and cell in MISSING for cell in first)
+    if any(cell and cell in MISSING for cell in first):
+        return False
+    counted = [cell for cell, number in zip(first, numbers, strict=True) if number]
+    recur = not recurring and all(2 * len(set(column)) <= len(column) for column in columns.values())
+    return not counted or (recur and _are_consecutive(counted))
 
 
 def _is_numbered(cells: Sequence[str]) -> bool:
     """Whether cells are 0, 1, 2 ... or 1, 2, 3 ..., the first of which may be empty: pandas' names of columns."""
     tail = cells[1:] if cells and not cells[0] else cells
     return len(tail) > 1 and any(list(tail) == [str(i + start) for i in range(len(tail))] for start in (0, 1))
+
+
+def _are_consecutive(cells: Sequence[str]) -> bool:
+    """Whether cells are n, n + 1 ..., two or more."""
+    begin = int(cells[0]) if re.fullmatch(r"\d{1,9}", cells[0]) else 0
+    return len(cells) > 1 and list(cells) == [str(begin + i) for i in range(len(cells))]
 
 
 def _is_numeric_column(cells: Sequence[str], decimal_comma: bool) -> bool:

@@ -54,7 +54,7 @@ def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | T
         return TableSplits(npz.read_table(path), options=options)
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
         return RawSplits(mat.read(path, _task(options)))
-    if head[:4] == parquet.PARQUET_MAGIC or head[:6] == parquet.ARROW_MAGIC:
+    if parquet.is_columnar(head):
         return TableSplits(parquet.read(path), options=options)
     if b"\0" in inner[:512] and inner[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path}: its format is not known: it begins with {head[:8]!r}. Known are {FORMATS}.")
@@ -70,7 +70,7 @@ def read_table(path: Path, options: DataOptions = DataOptions(), expected: Seque
     """A file of one table; `expected` column names tell whether its first line is a header."""
     with open_data(path, "a table") as stream:
         head = stream.read(6)
-    if head[:4] == parquet.PARQUET_MAGIC or head == parquet.ARROW_MAGIC:
+    if parquet.is_columnar(head):
         return parquet.read(path)
     if head == b"\x93NUMPY":
         return npz.read_table(path)
