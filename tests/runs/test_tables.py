@@ -241,6 +241,18 @@ def test_the_preprocessing_is_kept_with_the_weights_and_resumed(capsys: pytest.C
     assert columns["sex"] == {"column": "sex", "categories": ["f", "m"]}
 
 
+def test_a_column_far_from_0_is_described_in_its_own_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Training takes an offset off before it computes in float32."""
+    time = 1.7e9 + 3 * B
+    write_table("times.csv", {"t": time, "animal": ANIMAL})
+    assert run("train", "times.csv", "--epochs", "1", "--test-fraction", "0", "--validation", "0") == 0
+    capsys.readouterr()
+    assert run("describe", "last", "--json") == 0
+    (column,) = json.loads(capsys.readouterr().out)["columns"]
+    assert column["mean"] == pytest.approx(time.mean(), rel=0, abs=1e-5)
+    assert column["std"] == pytest.approx(time.std(), rel=1e-5)
+
+
 def test_mixed_data_with_missing_values_is_learnt_as_well_as_by_scikit_learn() -> None:
     """Within 0.5% of its pipeline of imputer, encoder, scaler and MLPClassifier on the same split."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
