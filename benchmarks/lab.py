@@ -87,10 +87,6 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return sum(t.user + t.system for t in times)
 
 
-def _start_time(process: psutil.Process) -> float:
-    return process.create_time()
-
-
 def train_plainly(folder: Path, name: str, epochs: int) -> Cost:
     """By the command."""
     words = [*COMMAND, "train", RECIPE, "--epochs", str(epochs), "--name", name, "--progress", "off"]
@@ -105,7 +101,9 @@ def train_in_lab(client: Client, folder: Path, epochs: int, browser: Sequence[ps
     server = psutil.Process(client.server)
 
     def trainer() -> psutil.Process:
-        return max((p for p in server.children() if "spawn_main" in " ".join(p.cmdline())), key=_start_time)
+        return max(
+            (p for p in server.children() if "spawn_main" in " ".join(p.cmdline())), key=psutil.Process.create_time
+        )
 
     found = cost(trainer, [server, *browser], folder / "runs" / state["run"])
     client.wait("finished")

@@ -190,7 +190,7 @@ def attack(
     /,
     *,
     epsilon: Annotated[
-        float, Parameter(help="How far each input moves, as a fraction of the data's range.")
+        float, Parameter(help="How far each input moves, as a fraction of its range, for images of all pixels'.")
     ] = 0.1,
     data: DataName = None,
     options: RunOptions = RunOptions(),
@@ -199,13 +199,16 @@ def attack(
     from nnbackprop.errors import UsageError
 
     if not 0 < epsilon <= 1:
-        raise UsageError(f"--epsilon is a fraction of the data's range, above 0 and at most 1; got {epsilon}.")
+        raise UsageError(f"--epsilon is a fraction of an input's range, above 0 and at most 1; got {epsilon}.")
     trained = options.open(run)
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
+    moved = f"input by {epsilon:g} of its range"
+    if not dataset.image_shape:
+        moved = f"feature by {epsilon:g} of its own range; categories are not moved"
     out.print(
-        f"accuracy {result.accuracy_before:.4f} before, {result.accuracy_after:.4f} after moving each input by "
-        f"{epsilon:g} of its range"
+        f"accuracy {result.accuracy_before:.4f} before, {result.accuracy_after:.4f} after moving each {moved}",
+        soft_wrap=True,
     )
     if dataset.image_shape:
         from nnbackprop.report.plots import attack_plot

@@ -37,7 +37,8 @@ def lab(
         from nnbackprop.errors import UsageError
         from nnbackprop.lab.export import export as export_page
 
-        for flag, given in (("--port", port != DEFAULT_PORT), ("--host", host), ("--token", token)):
+        flags = {"--port": port != DEFAULT_PORT, "--no-browser": not browser, "--host": host, "--token": token}
+        for flag, given in flags.items():
             if given:
                 raise UsageError(
                     f"{flag} is for a server, and the page of --export needs none: leave one of them out."

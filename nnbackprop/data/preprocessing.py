@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLOAT32_DIGITS = 2.0**-24  # relative error of float32
 NO_TEXT = re.compile(r"-?(0|[1-9]\d*)|true|false")  # names of classes that whole numbers and truth values have
+LEADING_ZERO = re.compile(r"0\d+")
 MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32 may cost
 
 
@@ -124,6 +125,13 @@ class Preprocessing:
         return np.array(flags, bool)
 
     @property
+    def feature_offsets(self) -> np.ndarray:
+        """(features,) float64: what is taken off each feature, 0 where nothing is."""
+        found = np.zeros(len(self.feature_names))
+        found[~self.is_indicator] = [self.offsets.get(c, 0.0) for c in self.columns if c not in self.categories]
+        return found
+
+    @property
     def is_plain(self) -> bool:
         """Whether a row's features are its numbers as they stand."""
         return not (self.categories or self.indicators or self.offsets)
@@ -177,8 +185,11 @@ class Preprocessing:
         unseen = text.filter(~text.is_in([c for c in known if c is not None]) & text.is_not_null()).unique().sort()
         found = [*map(repr, unseen), *["missing text"] * (text.has_nulls() and None not in known)]
         if found:
+            zeros = next((c for c in known if c and LEADING_ZERO.fullmatch(c)), None)
+            lost = f"; numbers have no leading zeros, as {zeros!r} had in training: read the column as text"
             notes.append(
                 f"column {name!r} has {format_names(found)}, which training did not have: 0 in all of its features"
+                + (lost if zeros and column.dtype.is_numeric() else "")
             )
         return len(known)
 

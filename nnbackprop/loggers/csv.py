@@ -11,7 +11,7 @@ from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import EpochEnd, TrainBegin
-from nnbackprop.training.history import row
+from nnbackprop.training.history import flat_row
 from nnbackprop.training.trainer import Trainer
 
 
@@ -40,9 +40,7 @@ class CSVLogger(Callback):
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """Append the epoch's row, after the names of its columns where the file is empty."""
-        values = row(event)
-        norms = values.pop("gradient_norms")
-        values |= {f"gradient_norm_{layer}": norm for layer, norm in norms.items()}
+        values = flat_row(event)
         empty = not self.path.exists() or not self.path.stat().st_size
         append(self.path, _text(*([list(values)] if empty else []), list(values.values())))
 

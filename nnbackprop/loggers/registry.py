@@ -15,13 +15,8 @@ from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 
 ENTRY_POINT_GROUP = "nnbackprop.loggers"
-BUILT_IN = {
-    "csv": "nnbackprop.loggers.csv",
-    "tensorboard": "nnbackprop.loggers.tensorboard",
-    "wandb": "nnbackprop.loggers.wandb",
-    "trackio": "nnbackprop.loggers.trackio",
-}
-"""Their modules; each has `for_run`."""
+BUILT_IN = ("csv", "tensorboard", "wandb", "trackio")
+"""The modules of this package that have `for_run`."""
 
 LoggerFactory = Callable[[Run], Callback]
 
@@ -36,7 +31,7 @@ def load_loggers(names: Sequence[str]) -> list[LoggerFactory]:
 
 
 def _built_in(name: str) -> LoggerFactory:
-    module = import_module(BUILT_IN[name])
+    module = import_module(f"{__package__}.{name}")
     if library := getattr(module, "LIBRARY", None):
         import_library(library)
     return module.for_run  # type: ignore[no-any-return]

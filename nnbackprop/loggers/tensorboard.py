@@ -13,6 +13,7 @@ import numpy as np
 
 from backends import Tree, tree_map
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.prepared import as_trained
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
@@ -188,7 +189,7 @@ def figures(trainer: Trainer, evaluated: Dataset | None) -> Iterator[tuple[str, 
     if images is not None:
         yield "first_layer_weights", _png(lambda: first_layer_plot(images))
     if evaluated is not None and trainer.classes:
-        evaluated = evaluated.with_classes(trainer.classes)
+        evaluated = as_trained(evaluated.with_classes(trainer.classes), trainer.preprocessing)
         predicted = trainer.predict(evaluated.inputs)
         yield "confusion_matrix", _png(lambda: confusion_plot(evaluated.targets, predicted, trainer.classes))
 

@@ -11,7 +11,7 @@ from nnbackprop.training.events import ChunkEnd, EpochEnd
 def chunk_values(event: ChunkEnd) -> dict[str, float]:
     """Loss and metrics of a chunk, learning rate, speed and memory: loss/chunk, accuracy/chunk, lr ..."""
     values = {"loss/chunk": event.loss, **{f"{name}/chunk": value for name, value in event.metrics.items()}}
-    values |= {"lr": event.lr, "samples_per_second": event.n_samples / max(event.seconds, 1e-9)}
+    values |= {"lr": event.lr, "samples_per_second": event.samples_per_second}
     return values if event.memory_used is None else {**values, "memory_used": float(event.memory_used)}
 
 

@@ -61,11 +61,10 @@ def _draw_metric(axes: Axes, rows: Sequence[Row], name: str) -> None:
             _plot_line(axes, rows, values, part, color=colour)
     y = _finite_values(axes)
     if name.endswith("accuracy"):
-        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
     elif name == "loss" and y.size and 0 < y.min() * LOG_RATIO < y.max():
         _set_log_scale(axes)
-    _label_axes(axes, rows, name.replace("_", " "))
+    _label_axes(axes, rows, name)
 
 
 def gradient_norms(rows: Sequence[Row]) -> Figure:
@@ -97,9 +96,7 @@ def comparison_plot(found: RunTable) -> Figure:
                 colour, ls = PALETTE[i % len(PALETTE)], "-" if part == run.part else "--"
                 line = _plot_line(axes, run.rows, values, run.name, color=colour, ls=ls)
             lines.append(line)
-        _label_axes(axes, max((run.rows for run in found.runs), key=len), name.replace("_", " "))
-        if name.endswith("accuracy"):
-            axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+        _label_axes(axes, max((run.rows for run in found.runs), key=len), name)
     shown = printable([run.name for run in found.runs])
     pairs = zip(shown, found.runs, strict=True)
     labels = [name if name == run.name else f"run {i}" for i, (name, run) in enumerate(pairs, 1)]
@@ -160,8 +157,10 @@ def _set_log_scale(axes: Axes) -> None:
 
 
 def _label_axes(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    """Label the axes, with whole epochs along x; say so where there is nothing to draw."""
-    axes.set(xlabel="epoch", ylabel=name)
+    """Label the axes, with whole epochs along x and accuracies in %; say so where there is nothing to draw."""
+    axes.set(xlabel="epoch", ylabel=name.replace("_", " "))
+    if name.endswith("accuracy"):
+        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
     axes.grid(color="#E6E6E6")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     if len(rows) == 1:

@@ -243,7 +243,7 @@ class RichProgress(Display):
         self._update_bars(event.epoch, event.step)
         values = [f"loss {loss(event.loss)}"]
         values += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
-        values += [f"{count(event.n_samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
+        values += [f"{count(event.samples_per_second)} samples/s", f"lr {event.lr:.4g}"]
         if event.memory_used is not None:
             values.append(f"memory {size(event.memory_used)}")
         self.bars.values = values

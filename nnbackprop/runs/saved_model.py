@@ -12,15 +12,14 @@ from backends import Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.mapped import MappedArray, blocks
+from nnbackprop.data.prepared import as_trained, check_prepared
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError, InputError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
 from nnbackprop.nn.objective import Objective
-from nnbackprop.training.checks import check_feature_names
-from nnbackprop.training.evaluator import Evaluator, dataset_to_evaluate
+from nnbackprop.training.evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from nnbackprop.training.events import Score
 
 from .checkpoint import Checkpoint, unflatten
@@ -81,28 +80,30 @@ class SavedModel:
     def evaluate(self, dataset: Any) -> Score:
         """Mean loss and metrics of a Dataset, or of a data frame where it was trained on a table; dropout off."""
         data = dataset_to_evaluate(dataset, self.preprocessing).with_classes(self.classes)
-        check_feature_names(data, self.preprocessing)
+        data = as_trained(data, self.preprocessing)
         e = self.evaluator
         e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling, e.dtype))
         e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
         return e.evaluate(self.params, DeviceDataset(e.backend, data, e.scaling, e.dtype, self.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> np.ndarray:
-        """Predicted class (n,) of raw inputs (n, *sample_shape), or of a table's rows.
+        """Predicted class (n,) of raw inputs (n, *sample_shape), or of a data frame's rows.
 
-        Of several labels 0 or 1 for each, int32 (n, k); of a regression the numbers (n, k).
+        Of several labels 0 or 1 for each, int32 (n, k); of a regression the numbers (n, k). A category that
+        training did not have is warned of. Arrays are taken as prepared, as data.train.inputs are.
         """
+        check_prepared(inputs, self.preprocessing, source)
         return self.evaluator.predicted_targets(self.predict_proba_or_values(inputs, source))
 
     def predict_proba(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
         self.evaluator.check_has_probabilities()
+        check_prepared(inputs, self.preprocessing, source)
         return self.predict_proba_or_values(inputs, source)
 
     def predict_proba_or_values(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """`predict_proba`, or the predicted numbers of a regression (n, k)."""
-        if self.preprocessing is not None and is_frame(inputs):
-            inputs, _ = self.preprocessing.transform(table_of(inputs, source))
+        inputs = inputs_of(inputs, self.preprocessing, source)
         self._check(inputs, source)
         return self.evaluator.predict_proba_or_values(self.params, inputs, self.sample_shape)
 
@@ -110,17 +111,23 @@ class SavedModel:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
 
         x* = x + epsilon range sign(dJ/dx) (Goodfellow, Shlens and Szegedy, Explaining and Harnessing
-        Adversarial Examples, 2015, section 4), kept within the range of the data.
+        Adversarial Examples, 2015, section 4), kept within that range: of images that of all pixels, else that of
+        each feature. Categories and indicators of missing values are not moved.
         """
         if not self.classes:
             raise UsageError(
                 f"An attack moves a sample to another class, and {self.source} learns {dataset.task}, which has "
                 "none: attack a network that classifies."
             )
-        low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
-        x = dataset.inputs.astype(self.evaluator.dtype)
+        dataset = as_trained(dataset, self.preprocessing)
+        axis = 0 if dataset.image_shape is None else None
+        x = dataset.inputs.astype(np.result_type(dataset.inputs.dtype, self.evaluator.dtype))
+        low, high = x.min(axis), x.max(axis)
+        step = (epsilon * (high - low)).astype(x.dtype)
+        if dataset.preprocessing is not None:
+            step = np.where(dataset.preprocessing.is_indicator, x.dtype.type(0), step)
         gradient = self.evaluator.input_gradient(self.params, x, dataset.targets)
-        moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
+        moved = np.clip(x + step * np.sign(gradient), low, high)
         before, after = (self.predict(inputs) for inputs in (x, moved))
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 

@@ -121,7 +121,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
         check_classification_targets(y)
         several = type_of_target(y) == MULTILABEL
-        labels = np.arange(y.shape[1]) if several else unique_labels(y)
+        labels = unique_labels(y)  # of several at once, the columns' numbers
         if new:
             self._multilabel = several
             self.classes_ = labels if classes is None else unique_labels(classes)

@@ -11,8 +11,6 @@ import numpy as np
 
 from backends import Backend, Tree, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.limits import format_names
-from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Layer, Params
@@ -133,16 +131,6 @@ def raise_if_diverged(scores: Mapping[str, Score], progress: Progress) -> None:
     for score in scores.values():
         if not math.isfinite(score.loss):
             raise DivergedError.evaluating(progress.step, f"after epoch {progress.epoch}", score.loss)
-
-
-def check_feature_names(dataset: Dataset, preprocessing: Preprocessing | None) -> None:
-    """DataError unless the features of a table are those that were trained on, in their order."""
-    trained = () if preprocessing is None or not preprocessing.has_names else preprocessing.feature_names
-    if trained and dataset.feature_names and dataset.feature_names != trained:
-        raise DataError(
-            f"{dataset.source} has the features {format_names(dataset.feature_names)} and the network was trained "
-            f"on {format_names(trained)}: have the same columns in the same order, as in frame[list(names)]."
-        )
 
 
 def check_datasets(parts: Mapping[str, Any]) -> None:

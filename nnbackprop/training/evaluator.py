@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -177,19 +178,31 @@ class Evaluator:
             yield begin, self.backend.asarray(self.scaling.apply(batch, self.dtype))
 
 
-def inputs_of(data: Any, preprocessing: Preprocessing | None) -> Any:
-    """The inputs of rows to be predicted: a data frame's by the names of its columns, others as they are."""
+def inputs_of(data: Any, preprocessing: Preprocessing | None, source: str = "memory") -> Any:
+    """The inputs of rows to be predicted: a data frame's by the names of its columns, others as they are.
+
+    Warns of what was noticed, such as categories that training did not have.
+    """
     if preprocessing is None or not is_frame(data):
         return data
-    return preprocessing.transform(table_of(data))[0]
+    inputs, notes = preprocessing.transform(table_of(data, source))
+    _warn(notes)
+    return inputs
 
 
 def dataset_to_evaluate(data: Any, preprocessing: Preprocessing | None) -> Dataset:
     """A Dataset as it is, and a data frame by the preprocessing of the table that was trained on."""
     if preprocessing is not None and preprocessing.targets and is_frame(data):
-        return dataset_of(table_of(data), preprocessing)
+        dataset = dataset_of(table_of(data), preprocessing)
+        _warn(dataset.reader_notes)
+        return dataset
     require_dataset(data, "evaluate")
     return data
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
 
 
 def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:

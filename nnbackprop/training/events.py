@@ -106,6 +106,11 @@ class ChunkEnd:
     gradient_norms: Mapping[str, float]  # by layer, of the chunk's last step
     memory_used: int | None  # bytes on the device
 
+    @property
+    def samples_per_second(self) -> float:
+        """The speed of its steps."""
+        return self.n_samples / max(self.seconds, 1e-9)  # a coarse clock may have seen no time pass
+
 
 @dataclass(frozen=True)
 class EpochEnd:

@@ -27,11 +27,7 @@ class History(list[EpochEnd]):
         Parts that were never evaluated have no columns. The norm of each layer's gradient has one, such as
         gradient_norm_dense1.
         """
-        rows = []
-        for event in self:
-            columns = row(event)
-            norms = columns.pop("gradient_norms")
-            rows.append(columns | {f"gradient_norm_{layer}": norm for layer, norm in norms.items()})
+        rows = [flat_row(event) for event in self]
         names = dict.fromkeys(name for columns in rows for name, value in columns.items() if value is not None)
         return {name: [columns.get(name) for columns in rows] for name in names}
 
@@ -62,6 +58,13 @@ def row(event: EpochEnd) -> dict[str, Any]:
         "seconds": event.seconds,
         "samples_per_second": event.samples_per_second,
     }
+
+
+def flat_row(event: EpochEnd) -> dict[str, Any]:
+    """The same, with a value for each layer's norm: gradient_norm_dense1 ..."""
+    values = row(event)
+    norms = values.pop("gradient_norms")
+    return values | {f"gradient_norm_{layer}": norm for layer, norm in norms.items()}
 
 
 def confusion(event: EpochEnd) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from backends import Backend, Tree, dtype_name, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
+from nnbackprop.data.prepared import as_trained, check_prepared
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, UsageError
@@ -262,13 +263,16 @@ class Trainer:
     def predict(self, inputs: Any) -> np.ndarray:
         """Class of each raw input (n, *sample_shape), host int32 (n,); 0 or 1 of labels (n, k); numbers (n, k).
 
-        A trainer of a table takes data frames too, whose columns are found by name.
+        A trainer of a table takes data frames too, whose columns are found by name; a category that training did
+        not have is warned of. Arrays are taken as prepared, as data.train.inputs are.
         """
+        check_prepared(inputs, self.preprocessing)
         return self.evaluator.predict(self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape)
 
     def predict_proba(self, inputs: Any) -> np.ndarray:
         """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
         self.evaluator.check_has_probabilities()
+        check_prepared(inputs, self.preprocessing)
         return self.predict_proba_or_values(inputs)
 
     def predict_proba_or_values(self, inputs: Any) -> np.ndarray:
@@ -341,7 +345,7 @@ class Trainer:
         for device_data in self._datasets.values():
             if device_data.dataset is dataset:
                 return device_data
-        checks.check_feature_names(dataset, self.preprocessing)
+        dataset = as_trained(dataset, self.preprocessing)
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layer_table[-1].out_shape)
         return DeviceDataset(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 

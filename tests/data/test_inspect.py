@@ -11,7 +11,9 @@ from rich.console import Console
 
 from nnbackprop.data import Dataset, Splits, load
 from nnbackprop.data.inspect import SampleImages, describe
+from nnbackprop.report.augmentation_plot import augmentation_plot
 from tests.support.commands import run
+from tests.support.plot_rows import drawn_images
 
 FLAG = np.zeros((8, 8))
 FLAG[:, 0] = 1  # a pole on the left,
@@ -78,10 +80,24 @@ def test_nothing_is_wider_than_the_terminal(width: int, encoding: str) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
+def cells(text: str) -> list[list[str]]:
+    """The lines of a table, split at its columns and spaces."""
+    return [line.replace("│", " ").split() for line in text.splitlines()]
+
+
 def test_counts_ranges_classes_and_notes_are_shown() -> None:
-    text = render(describe(load("mnist-20x20")), width=100)
-    for words in ("4,000", "1,000", "400 (20 x 20)", "float64", "0 .. 1", "400", "100", "column by column"):
-        assert words in text
+    data = load("mnist-20x20")
+    text = render(describe(data), width=100)
+    lines = [line[:3] for line in cells(text)]
+    means = [f"{part.inputs.mean():.4g}" for part in (data.train, data.test)]
+    for line in (
+        ["samples", "4,000", "1,000"],
+        ["type", "float64", "float64"],
+        ["mean", *means],
+        ["7", "400", "100"],
+    ):
+        assert line in lines
+    assert text.count("400 (20 x 20)") == text.count("0 .. 1") == 2
     assert text.count("column by column") == 1
 
 
@@ -111,11 +127,25 @@ def test_inspect_draws_what_augmentation_does(in_a_folder_of_its_own: None) -> N
     assert Path("augmentation.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_images_stand_beside_what_augmentation_makes_of_them() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (16, 20, 20), np.uint8)
+    data = dataset(images, [0, 1] * 8, ("a", "b"))
+    (grid,) = drawn_images(augmentation_plot(data, ["flip"], seed=0))
+    rows = grid.reshape(8, 22, 8, 22).swapaxes(1, 2)[:, :, 1:-1, 1:-1]  # 8 x 8 images with a line around each
+    shown = images[::2].astype(np.float32) / images[::2].max()
+    np.testing.assert_array_equal(rows[:, 0], shown)
+    flipped, kept = (
+        (np.abs(rows[:, 1:] - image[:, None]) < 1e-5).all(axis=(2, 3)) for image in (shown[..., ::-1], shown)
+    )
+    assert (flipped ^ kept).all()
+    assert 10 < flipped.sum() < 46  # of 56, half of which are
+
+
 def test_targets_that_are_numbers_are_shown_with_their_range_and_mean() -> None:
     targets = np.array([[1.0, -2.0], [3.0, 0.0], [8.0, 5.0]])
     data = Dataset(np.zeros((3, 2)), targets)
     text = render(describe(Splits(data, data.take(np.array([0])))), width=100)
-    lines = [line.replace("│", " ").split() for line in text.splitlines()]
+    lines = cells(text)
     assert ["target", "0", "1", "..", "8,", "mean", "4", "1", "..", "1,", "mean", "1"] in lines
     assert ["target", "1", "-2", "..", "5,", "mean", "1", "-2", "..", "-2,", "mean", "-2"] in lines
 

@@ -73,6 +73,7 @@ def metrics(text: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name != "loss"}
 
 
+@pytest.mark.filterwarnings("ignore:column 'colour' has 'pink'")
 @pytest.mark.parametrize(
     ("task", "dtype"), [("classification", "float32"), ("regression", "float64"), ("multilabel", "float32")]
 )

@@ -81,9 +81,9 @@ def test_a_folder_that_holds_something_is_left_as_it_is(capsys: pytest.CaptureFi
     assert not list(Path().glob("tmp*"))
 
 
-@pytest.mark.parametrize("words", [("--port", "1"), ("--host", "0.0.0.0"), ("--token", "a")])
+@pytest.mark.parametrize("words", [("--port", "1"), ("--no-browser",), ("--host", "0.0.0.0"), ("--token", "a")])
 def test_flags_of_a_server_are_refused_beside_export(
-    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("lab", "--export", "page", *words) == 2
     assert f"{words[0]} is for a server" in said(capsys)

@@ -46,6 +46,7 @@ def test_scalars_are_those_of_chunks_and_epochs(tmp_path: Path, backend: Backend
     trainer = make_trainer(backend, callbacks=[EveryStep(), TensorBoardLogger(tmp_path)])
     rows = trainer.fit(clouds(), test=clouds(seed=1))
     assert scalars(tmp_path, "loss/train") == pytest.approx({row.step: row.train.loss for row in rows}, rel=1e-6)
+    assert scalars(tmp_path, "epoch") == {3: 1, 6: 2, 9: 3, 12: 4}
     tests = {row.step: row.test.accuracy for row in rows if row.test}
     assert scalars(tmp_path, "accuracy/test") == pytest.approx(tests, rel=1e-6)
     norms = {row.step: row.gradient_norms["dense1"] for row in rows}

@@ -36,6 +36,7 @@ def assert_losses_and_metrics(rows: list[tuple[int, dict[str, Any]]]) -> None:
     """(step, values) as they were logged: those of the history of the same training."""
     history = make_trainer().fit(clouds(), test=clouds(seed=1))
     for name, want in (
+        ("epoch", {row.step: row.epoch for row in history}),
         ("loss/train", {row.step: row.train.loss for row in history}),
         ("accuracy/test", {row.step: row.test.accuracy for row in history if row.test}),
         ("gradient_norm/dense1", {row.step: row.gradient_norms["dense1"] for row in history}),

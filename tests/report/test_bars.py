@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any, Self
 
 import pyte
@@ -74,6 +75,12 @@ def test_the_terminal_shows_bars_values_and_finished_epochs(width: int) -> None:
         assert re.fullmatch(r"steps  ━.*━ 5/10 [-\d:]+", screen[names + 3])
         values = re.split(r"\s{2,}", "  ".join(screen[names + 4 :]).strip())
         assert values == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
+
+
+def test_a_chunk_in_which_the_clock_stood_still_is_shown() -> None:
+    with Window() as window:
+        send(window.display, train_begin_event(), EpochBegin(1, 0), replace(chunk_end_event(1, 5), seconds=0.0))
+        assert "loss 0.2500" in window.display.bars.values
 
 
 def test_other_metrics_have_columns_and_values_in_plain_numbers() -> None:

@@ -241,6 +241,18 @@ def test_the_preprocessing_is_kept_with_the_weights_and_resumed(capsys: pytest.C
     assert columns["sex"] == {"column": "sex", "categories": ["f", "m"]}
 
 
+def test_a_column_far_from_0_is_described_in_its_own_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Training takes an offset off before it computes in float32."""
+    time = 1.7e9 + 3 * B
+    write_table("times.csv", {"t": time, "animal": ANIMAL})
+    assert run("train", "times.csv", "--epochs", "1", "--test-fraction", "0", "--validation", "0") == 0
+    capsys.readouterr()
+    assert run("describe", "last", "--json") == 0
+    (column,) = json.loads(capsys.readouterr().out)["columns"]
+    assert column["mean"] == pytest.approx(time.mean(), rel=0, abs=1e-5)
+    assert column["std"] == pytest.approx(time.std(), rel=1e-5)
+
+
 def test_mixed_data_with_missing_values_is_learnt_as_well_as_by_scikit_learn() -> None:
     """Within 0.5% of its pipeline of imputer, encoder, scaler and MLPClassifier on the same split."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
@@ -287,3 +299,24 @@ def test_a_file_and_data_are_not_both_named(capsys: pytest.CaptureFixture[str]) 
     write_table("animals.csv", ANIMALS)
     assert run("train", "animals.csv", "--data", "mnist") == 2
     assert "animals.csv is data and --data mnist too" in said(capsys)
+
+
+def test_an_attack_moves_each_column_by_its_own_range_and_no_category(capsys: pytest.CaptureFixture[str]) -> None:
+    """A column a million times as wide changes nothing for the one that decides."""
+    z = np.where(np.arange(N) % 2, 1, -1) * RNG.uniform(1, 2, N)
+    write_table(
+        "attacked.csv",
+        {"income": 1e6 * RNG.normal(size=N), "z": z, "colour": COLOUR, "label": np.where(z > 0, "up", "down")},
+    )
+    assert train("attacked.csv", "--name", "attacked") == 0
+    model = TrainedModel.open("attacked")
+    data = model.data()
+    attack = model.attack(data, 0.01)
+    moved = np.abs(attack.moved - attack.clean)
+    limits = 0.01 * (data.inputs.max(axis=0) - data.inputs.min(axis=0)) * [1, 1, 0, 0, 0]
+    assert (moved <= limits * (1 + 1e-5) + [0.1, 1e-6, 0, 0, 0]).all()  # float32 rounds an income to 0.06
+    assert moved[:, :2].max(axis=0) == pytest.approx(limits[:2], rel=1e-4)
+    assert attack.accuracy_after == attack.accuracy_before == 1.0
+    capsys.readouterr()
+    assert run("attack", "attacked", "--epsilon", "0.01") == 0
+    assert "after moving each feature by 0.01 of its own range; categories are not moved" in said(capsys)
