@@ -292,7 +292,7 @@ def _is_text(values: np.ndarray) -> bool:
 def _array(values: Any, name: str, source: str) -> np.ndarray:
     if np.ma.is_masked(values):
         raise DataError(
-            f"{source}: {name} are a masked array, and {np.ma.count_masked(values)} of its values are masked, so "
+            f"{source}: {name} are a masked array, and {np.ma.getmaskarray(values).sum()} of its values are masked, so "
             f"missing. Fill them in, as {name}.filled(0) does, or leave out those samples."
         )
     try:

@@ -308,7 +308,7 @@ def _texts(path: Path, encoding: str, dialect: Dialect, name: str) -> polars.Ser
         blocks = _blocks(stream) if dialect.numeric else iter([_read_all(stream, MemoryBudget(str(path)))])
         for block in blocks:
             lines = block if _is_utf8(block) else block.decode("latin-1").encode()
-            (cells,) = _read_frame(lines.removeprefix(BOM), dialect, polars.String, [name]).get_columns()
+            cells = _read_frame(lines.removeprefix(BOM), dialect, polars.String, [name]).to_series()
             found = found.append(stripped(cells).drop_nulls()).unique()
     return found
 
