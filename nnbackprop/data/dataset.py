@@ -291,9 +291,10 @@ def _is_text(values: np.ndarray) -> bool:
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:
     if np.ma.is_masked(values):
+        n_masked = np.ma.getmaskarray(values).sum()
         raise DataError(
-            f"{source}: {name} are a masked array, and {np.ma.getmaskarray(values).sum()} of its values are masked, so "
-            f"missing. Fill them in, as {name}.filled(0) does, or leave out those samples."
+            f"{source}: {name} are a masked array, and {n_masked} of its values are masked, so missing. Fill them "
+            f"in, as {name}.filled(0) does, or leave out those samples."
         )
     try:
         return np.asarray(values)
