@@ -53,7 +53,7 @@ class ColumnRoles:
     @property
     def description(self) -> dict[str, str]:
         """The lines of a run's header."""
-        names = ", ".join(self.targets[:5]) + (" ..." if len(self.targets) > 5 else "")
+        names = format_names(self.targets, most=5)
         left_out = {"left out": "; ".join(self.notes)} if self.notes else {}
         if self.many_values:
             left_out["text"] = "; ".join(self.many_values)

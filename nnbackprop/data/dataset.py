@@ -70,7 +70,7 @@ class Dataset:
         if self.classes:
             counts = np.bincount(t, minlength=len(self.classes))
             shown = [f"{name} ({n:,})" for name, n in zip(self.classes, counts, strict=True)]
-            rows.append((f"{len(shown)} classes", ", ".join(shown[:20]) + (" ..." if len(shown) > 20 else "")))
+            rows.append((f"{len(shown)} classes", format_names(shown, most=20)))
         return html_table(("data set", self.source), rows)
 
     def _set(self, **values: Any) -> None:

@@ -144,8 +144,7 @@ class Preprocessing:
         """
         frame = self.select(table)
         notes: list[str] = []
-        plain_bytes = self.is_plain and are_bytes(frame) and not self.fill_needed(frame)
-        if plain_bytes:
+        if self.is_plain and are_bytes(frame):
             return np.ascontiguousarray(frame.to_numpy()), ()
         shape = (frame.height, len(self.feature_names))
         MemoryBudget(table.source).reserve_array(shape, np.dtype(np.float32))
@@ -157,10 +156,6 @@ class Preprocessing:
             else:
                 at += self._numbers(inputs[:, at:], name, column, table)
         return inputs, tuple(notes)
-
-    def fill_needed(self, frame: polars.DataFrame) -> bool:
-        """Whether a value is missing."""
-        return any(column.has_nulls() for column in frame.get_columns())
 
     def select(self, table: Table) -> polars.DataFrame:
         """The columns of `self.columns` in their order; DataError names those that are not there."""

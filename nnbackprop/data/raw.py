@@ -259,6 +259,13 @@ def are_class_labels(labels: np.ndarray) -> bool:
     return are_names or integer_labels(labels) is not None
 
 
+def order_notes(labels: np.ndarray) -> list[str]:
+    """The note on samples that come sorted by class, where they do."""
+    runs = 1 + int(np.count_nonzero(np.diff(labels)))
+    is_sorted = 1 < len(np.unique(labels)) == runs < len(labels)
+    return ["samples come sorted by class; training shuffles them"] if is_sorted else []
+
+
 def validate(raw: RawSplits) -> None:
     """Raise DataError, naming source and place, at the first value no network can be trained on.
 

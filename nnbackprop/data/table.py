@@ -6,6 +6,7 @@ import numbers
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import polars
 
 MAX_NAME_LENGTH = 1000  # characters of a column's name
-NO_VALUES = (list, tuple, dict, set, bytes, np.ndarray)  # what no cell of a table can be
+NO_VALUES = (list, tuple, dict, set, bytes, complex, timedelta, np.ndarray, np.timedelta64)  # what no cell is
 
 
 @dataclass(frozen=True)

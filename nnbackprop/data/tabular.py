@@ -14,7 +14,7 @@ from .column_roles import ColumnRoles, check_targets, choose_roles, require_targ
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
-from .raw import RawDataset, RawSplits, Task, integer_labels
+from .raw import RawDataset, RawSplits, Task, integer_labels, order_notes
 from .split import Splits, split_rows
 from .table import DataOptions, Table
 from .weights import weights_of
@@ -88,7 +88,7 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
         rows, validation_rows = _split(rows, labels, classes, validation_fraction, seed, table.source)
     train = take(table, rows)
     preprocessing = Preprocessing.fit(train, roles, classes, tables.options.missing)
-    notes += _order_notes(labels, rows)
+    notes += [] if labels is None else order_notes(labels[rows])
     if test_rows is not None:
         test = take(table, test_rows)
     validation = None if validation_rows is None else take(table, validation_rows)
@@ -119,7 +119,7 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
         row = int(np.argmax(known < 0))
         raise DataError(
             f"{table.at(names[0], row)}: class {labels[row]!r} is not among the {len(classes)} known ones "
-            f"({', '.join(classes[:12])})."
+            f"({format_names(classes)})."
         )
     return known.astype(np.int32)
 
@@ -163,15 +163,6 @@ def _split(
     part = None if labels is None else labels[rows]
     rest, split_off = split_rows(len(rows), part, len(classes), fraction, seed, source)
     return rows[rest], rows[split_off]
-
-
-def _order_notes(labels: np.ndarray | None, rows: np.ndarray) -> list[str]:
-    if labels is None:
-        return []
-    targets = labels[rows]
-    runs = 1 + int(np.count_nonzero(np.diff(targets)))
-    is_sorted = 1 < len(np.unique(targets)) == runs < len(targets)
-    return ["samples come sorted by class; training shuffles them"] if is_sorted else []
 
 
 def _as_dtype(part: Dataset, dtype: np.dtype) -> Dataset:

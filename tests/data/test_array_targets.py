@@ -106,7 +106,7 @@ def test_the_training_part_decides_for_both(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"target": "a"}, {"drop": ["a"]}, {"missing": "mean"}, {"features": ["a"]}])
 def test_what_is_for_columns_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"X\.npy: is no table, and --\w+ \w+ is for the columns"):
+    with pytest.raises(UsageError, match=r"X\.npy: is no table, and \w+='\w+' is for the columns"):
         load(pair(tmp_path, PRICE), **options)
     with pytest.raises(UsageError, match="task='regression' is for tables"):
         load("weight-height", task="regression")

@@ -280,6 +280,20 @@ def test_classes_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert load(tmp_path / "other", split=False).train.classes == ("01", "1")
 
 
+@pytest.mark.parametrize("parts", [(0,), (0, 1, 1)])
+def test_a_table_that_changes_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[int, ...]
+) -> None:
+    halves = [
+        take(table_of({name: column[:8] for name, column in NUMBERS.items()}), np.arange(k, k + 4)) for k in (0, 4)
+    ]
+    readings = iter([(0, 1), parts])
+    monkeypatch.setattr("nnbackprop.data.convert.read_blocks", lambda *_: (halves[k] for k in next(readings)))
+    with pytest.raises(DataError, match="has changed while it was converted"):
+        convert(tmp_path / "x", tmp_path / "out", DataOptions())
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_current_folder_is_refused_as_one_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "x.parquet", NUMBERS)
     (tmp_path / "empty").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -321,6 +322,7 @@ def test_a_single_npy_is_a_table_without_names(tmp_path: Path) -> None:
         ({"a": [[1], [2]], "label": [0, 1]}, r"column 'a' has shape \(2, 1\)"),
         ({"a": polars.Series([[1], [2]]), "label": [0, 1]}, "column 'a' is of type List"),
         ({"a": np.array([1, 2], "m8[s]"), "label": [0, 1]}, r"column 'a' is of type timedelta64\[s\]"),
+        ({"a": [timedelta(1), timedelta(2)], "label": [0, 1]}, "column 'a' holds timedelta"),
         ({"a": np.array([1, 2j]), "label": [0, 1]}, "column 'a' is of type complex128"),
         ({"label": [0, 1]}, "no feature is left beside the target label"),
         (7, "A int cannot be loaded"),

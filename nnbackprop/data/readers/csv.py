@@ -7,7 +7,6 @@ read whole as text, and each column becomes numbers, truth values or text.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import re
@@ -24,7 +23,7 @@ from nnbackprop.data.table import DataOptions, Table, frame_of
 from nnbackprop.errors import DataError, InputError
 
 from .csv_dialect import Dialect, detect, encoding_of
-from .idx import GZIP_MAGIC, read_up_to
+from .idx import read_up_to, unzipped
 
 if TYPE_CHECKING:
     import polars
@@ -45,29 +44,28 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
     """
     with open_data(path, "CSV") as file:
         budget = MemoryBudget(str(path))
-        stream = _unzipped(file)
+        stream = unzipped(file)
         head = stream.read(4)
         stream.seek(0)
         encoding = encoding_of(head, options)
         if encoding != "utf-8":
             stream = _transcoded(stream, encoding, budget)
         dialect = _detect(stream, path, options, expected)
-        notes = list(dialect.notes)
+        notes, place = list(dialect.notes), partial(_place, path, encoding, dialect)
         frame = _read_numbers(stream, dialect, path) if dialect.numeric else None
         if frame is None:
             dialect = replace(dialect, numeric=False)
-            frame, found = _read_text(stream, dialect, path, budget, options)
+            frame, found = _read_text(stream, dialect, path, budget, options, place)
             notes += found
         if not frame.height:
             raise DataError(f"{path}: holds no samples{', only a header' if dialect.header_lines else ''}.")
-        place = partial(_place, path, encoding, dialect)
         return _table(frame, path, dialect, tuple(notes), place, cache(partial(_texts, path, encoding, dialect)))
 
 
 def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
     """The rows of a file of numbers a block at a time; of any other file, all of them. Errors as of `read`."""
     with open_data(path, "CSV") as file:
-        stream = _unzipped(file)
+        stream = unzipped(file)
         head = stream.read(4)
         stream.seek(0)
         encoding = encoding_of(head, options)
@@ -103,12 +101,6 @@ def _table(
     texts: Callable[[str], polars.Series],
 ) -> Table:
     return Table(dialect.names, frame, str(path), bool(dialect.header_lines), dialect.unnamed, notes, place, texts)
-
-
-def _unzipped(file: BinaryIO) -> BinaryIO:
-    zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[return-value]
 
 
 def _transcoded(stream: BinaryIO, encoding: str, budget: MemoryBudget) -> BinaryIO:
@@ -195,7 +187,12 @@ def _parse_numbers(block: bytes, dialect: Dialect, line: int, path: Path) -> pol
 
 
 def _read_text(
-    stream: BinaryIO, dialect: Dialect, path: Path, budget: MemoryBudget, options: DataOptions
+    stream: BinaryIO,
+    dialect: Dialect,
+    path: Path,
+    budget: MemoryBudget,
+    options: DataOptions,
+    place: Callable[[int], str],
 ) -> tuple[polars.DataFrame, list[str]]:
     """The rest of the stream as text, and each column as what it holds."""
     import polars
@@ -218,9 +215,8 @@ def _read_text(
         column, slip = (stripped(cells), None) if is_text else typed(cells, dialect.decimal)
         if slip is not None:
             raise InputError(
-                f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: "
-                f"{cells[slip][:40]!r} is not "
-                f"a number, and nearly all others in this column are. Fix it, or leave it empty."
+                f"{path}, {place(slip)}, column {name!r}: {cells[slip][:40]!r} is not a number, and nearly all "
+                "others in this column are. Fix it, or leave it empty."
             )
         columns.append(column)
     return frame_of(columns), notes
@@ -283,7 +279,7 @@ def _check_lengths(block: bytes, dialect: Dialect, first: int, path: Path) -> No
 def _rows(path: Path, encoding: str, dialect: Dialect) -> Iterator[int]:
     """The line on which each row of the table begins, by reading the file again."""
     with open_file(path) as file:
-        text = io.TextIOWrapper(_unzipped(file), encoding, errors="replace", newline="")
+        text = io.TextIOWrapper(unzipped(file), encoding, errors="replace", newline="")
         reader, begin = csv.reader(text, delimiter=dialect.separator), 1
         is_header = bool(dialect.header_lines)
         for row in reader:
@@ -300,7 +296,7 @@ def _texts(path: Path, encoding: str, dialect: Dialect, name: str) -> polars.Ser
 
     found = polars.Series(dtype=polars.String)
     with open_file(path) as file:
-        stream = _unzipped(file)
+        stream = unzipped(file)
         if encoding != "utf-8":
             stream = _transcoded(stream, encoding, MemoryBudget(str(path)))
         for _ in range(dialect.header_lines):
