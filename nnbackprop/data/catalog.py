@@ -17,7 +17,8 @@ from .bundled import BUNDLED_TABLES, bundled_table, mnist, mnist_20x20, weight_h
 from .dataset import Dataset
 from .download import FASHION_MNIST, KMNIST, fetch
 from .limits import MemoryBudget
-from .raw import RawDataset, RawSplits, integer_labels, validate
+from .raw import RawDataset, RawSplits, integer_labels, order_notes, validate
+from .readers.image import parse_size
 from .readers.paths import read_file, read_folder
 from .split import Splits
 from .split import split as stratified_split
@@ -27,6 +28,8 @@ from .tabular import to_raw as tables_to_raw
 from .tabular import to_splits as tables_to_splits
 
 OPTION_NAMES = tuple(field.name for field in fields(DataOptions) if field.name != "text_columns")
+OF_CSV = ("separator", "decimal", "encoding", "header")
+OF_IMAGES = ("size", "channels")
 
 
 def _bundled_table(name: str, options: DataOptions) -> TableSplits:
@@ -104,7 +107,7 @@ def load_splits(
     strict: bool = True,
 ) -> Splits:
     """The parts of a data set; a fraction of 0 splits nothing off."""
-    data = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
+    data = source if isinstance(source, (RawSplits, TableSplits)) else _open_strictly(source, options)
     if isinstance(data, TableSplits):
         return tables_to_splits(data, test_fraction, validation_fraction, seed)
     _check_options(data, options)
@@ -121,15 +124,36 @@ def load_splits(
     return Splits(train, test, validation, description)
 
 
+def _open_strictly(source: Any, options: DataOptions) -> RawSplits | TableSplits:
+    """`open_source`, and UsageError for an option of CSV files or of images in folders where there are none."""
+    if is_frame(source) or isinstance(source, Table) or source in DATASETS:
+        _refuse((*OF_CSV, *OF_IMAGES), options, source if isinstance(source, str) else "a table in memory")
+        return open_source(source, options)
+    data = open_source(source, options)
+    if isinstance(data, TableSplits):
+        _refuse(OF_IMAGES, options, source)
+    else:
+        _refuse(OF_CSV, options, source)
+        if options.size is not None and (data.train.image_shape or ())[:2] != parse_size(options.size):
+            _refuse(("size",), options, source)
+    return data
+
+
+def _refuse(names: Sequence[str], options: DataOptions, source: Any) -> None:
+    for name in names:
+        if (value := getattr(options, name)) != getattr(DataOptions, name):
+            kind = "images in folders" if name in OF_IMAGES else "CSV files"
+            raise UsageError(f"{name}={value!r} is for {kind}, and {source} is none: leave it out.")
+
+
 def _check_options(arrays: RawSplits, options: DataOptions) -> None:
     """UsageError for an option that arrays of samples and targets have no use for."""
     source, defaults = arrays.train.source, DataOptions()
     for name in ("target", "features", "drop", "missing", "sample_weight"):
         if (value := getattr(options, name)) != getattr(defaults, name):
-            shown = value if isinstance(value, str) else " ".join(value)
+            shown = value if isinstance(value, str) else value[0] if len(value) == 1 else list(value)
             raise UsageError(
-                f"{source}: is no table, and --{name.replace('_', '-')} {shown} is for the columns of one: leave "
-                "it out."
+                f"{source}: is no table, and {name}={shown!r} is for the columns of one: leave it out."
             )
     if options.task not in ("auto", arrays.train.task):
         raise UsageError(
@@ -200,7 +224,8 @@ def to_splits(raw: RawSplits) -> Splits:
         return Splits(train, test[0] if test else None)
     labels: list[Any] = [integer_labels(part.labels) for part in parts]
     if any(column is None for column in labels):
-        labels = [part.labels.astype(str) for part in parts]
+        pairs = zip(labels, parts, strict=True)
+        labels = [(part.labels if column is None else column).astype(str) for column, part in pairs]
     values = np.unique(np.concatenate(labels))
     names = {value: name for part in parts for value, name in part.label_names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
@@ -213,9 +238,8 @@ def _to_dataset(raw: RawDataset, targets: np.ndarray, classes: tuple[str, ...], 
     notes = [*raw.reader_notes]
     if classes and raw.labels.dtype.kind == "f":
         notes.append("labels are whole numbers written as floating point; read as integers")
-    runs = 1 + int(np.count_nonzero(np.diff(targets, axis=0)))
-    if classes and 1 < len(np.unique(targets)) == runs < len(targets):
-        notes.append("samples come sorted by class; training shuffles them")
+    if classes:
+        notes += order_notes(targets)
     if raw.inputs.dtype != dtype:
         notes.append(f"inputs are {raw.inputs.dtype}, read as {dtype} like the other part")
         MemoryBudget(raw.source).reserve_array(raw.inputs.shape, dtype)

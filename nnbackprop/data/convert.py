@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from .column_roles import ColumnRoles, check_targets, choose_roles, require_targ
 from .limits import SAMPLE_BYTES, MemoryBudget, format_names
 from .preprocessing import Preprocessing
 from .raw import choose_task, integer_labels
+from .readers import npz
 from .readers.blocks import read_blocks
 from .readers.image import Content, parse_size, quiet, read, read_header
 from .table import DataOptions, Table
@@ -65,8 +66,11 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
     shape = (len(rows.targets), *rows.sample_shape)
     try:
         temporary.mkdir(parents=True)
-        np.save(temporary / names[1], rows.targets, allow_pickle=False)
-        _write(temporary / names[0], shape, rows.dtype, map(rows.read, read_blocks(path, options)))
+        with (temporary / names[1]).open("wb") as stream:
+            npz.write_array(stream, rows.targets.shape, rows.targets.dtype, [rows.targets])
+        with (temporary / names[0]).open("wb") as stream:
+            blocks = map(rows.read, read_blocks(path, options))
+            npz.write_array(stream, shape, rows.dtype, _unchanged(blocks, shape, rows.dtype))
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()  # Windows renames to no folder that is there, an empty one included
         temporary.rename(folder)
@@ -122,7 +126,9 @@ def _check(path: Path, options: DataOptions) -> _Rows:
     assert roles is not None
     every = np.concatenate(targets)
     if names:
-        labels = _class_labels(tuple(names), f"{path}, column {roles.targets[0]!r}")
+        labels = np.array(list(names))
+        numbers = integer_labels(labels)
+        labels = labels if numbers is None else numbers
         budget.reserve(len(every) * labels.itemsize)
         every = labels[every]
     if images is not None:
@@ -149,21 +155,6 @@ def _roles(table: Table, options: DataOptions) -> ColumnRoles:
             "several at once. Leave task out, or name the others by target."
         )
     return roles
-
-
-def _class_labels(names: tuple[str, ...], place: str) -> np.ndarray:
-    """Classes as numbers where all are, else as text; LabelError for one that a .npy file gives another name."""
-    labels = np.array(names)
-    numbers = integer_labels(labels)
-    if numbers is None:
-        return labels
-    other = numbers.astype(str) != labels
-    if other.any():
-        raise LabelError(
-            f"{place}: class {labels[other][0].item()!r} is the number {numbers[other][0]} in a .npy file whose "
-            "classes all are numbers. Write it so, add a letter, or train on the table itself."
-        )
-    return numbers
 
 
 def _targets(table: Table, roles: ColumnRoles, names: dict[str, None]) -> np.ndarray:
@@ -241,20 +232,17 @@ class _Images:
                 yield Content(data, table.at(self.column, i))
 
 
-def _write(path: Path, shape: tuple[int, ...], dtype: np.dtype, parts: Iterator[np.ndarray]) -> None:
-    """Write arrays one after another as one; DataError if the file has changed since it was checked."""
-    with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        left = shape[0]
-        for part in parts:
-            left -= len(part)
-            if part.shape[1:] != shape[1:] or part.dtype != dtype or left < 0:
-                break
-            stream.write(part.data)
-        if left:
-            raise DataError(
-                f"The table has changed while it was converted: {abs(left)} rows differ. Convert it again."
-            )
-        stream.flush()
-        os.fsync(stream.fileno())
+def _unchanged(parts: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The parts of an array; DataError if the file has changed since it was checked."""
+    left = shape[0]
+    for part in parts:
+        if part.shape[1:] != shape[1:] or part.dtype != dtype or len(part) > left:
+            break
+        left -= len(part)
+        yield part
+    else:
+        if not left:
+            return
+    raise DataError(
+        "The table has changed while it was converted, to other rows than were checked. Convert it again."
+    )

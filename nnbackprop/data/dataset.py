@@ -70,7 +70,7 @@ class Dataset:
         if self.classes:
             counts = np.bincount(t, minlength=len(self.classes))
             shown = [f"{name} ({n:,})" for name, n in zip(self.classes, counts, strict=True)]
-            rows.append((f"{len(shown)} classes", ", ".join(shown[:20]) + (" ..." if len(shown) > 20 else "")))
+            rows.append((f"{len(shown)} classes", format_names(shown, most=20)))
         return html_table(("data set", self.source), rows)
 
     def _set(self, **values: Any) -> None:
@@ -290,6 +290,12 @@ def _is_text(values: np.ndarray) -> bool:
 
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:
+    if np.ma.is_masked(values):
+        n_masked = np.ma.getmaskarray(values).sum()
+        raise DataError(
+            f"{source}: {name} are a masked array, and {n_masked} of its values are masked, so missing. Fill them "
+            f"in, as {name}.filled(0) does, or leave out those samples."
+        )
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:

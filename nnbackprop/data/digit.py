@@ -143,14 +143,10 @@ def otsu(values: np.ndarray) -> float:
 def check_ink(ink: np.ndarray, noise: float, most: float = MAX_INK) -> None:
     """DataError unless a picture has ink that stands out from its background, and covers `most` of it at most."""
     if ink.max() - ink.min() < max(MIN_CONTRAST, 2 * NOISE * noise):
-        raise DataError(
-            "is blank: all of its pixels are nearly the same. Give a picture of one digit, or --as-is to predict "
-            "it all the same."
-        )
+        raise DataError("is blank: all of its pixels are nearly the same. Give a picture of one digit.")
     if (share := float((ink > INK * ink.max()).mean())) > most:
         raise DataError(
-            f"has ink on {share:.0%} of it, so no digit is found. Give a picture of one digit on plain paper, or "
-            "--as-is to predict it as it is."
+            f"has ink on {share:.0%} of it, so no digit is found. Give a picture of one digit on plain paper."
         )
 
 

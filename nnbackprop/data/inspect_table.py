@@ -66,5 +66,4 @@ def _values(column: polars.Series) -> str:
         low, high = there.to_numpy().min(), there.to_numpy().max()
         return f"{low:g} .. {high:g}"
     values = there.cast(polars.String).unique().sort()
-    names = format_names(value[:20] for value in values.head(MAX_VALUES))
-    return f"{len(values):,}: {names}" + (" ..." if len(values) > MAX_VALUES else "")
+    return f"{len(values):,}: {format_names((value[:20] for value in values), most=MAX_VALUES)}"

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def max_bytes() -> int:
     return int(value)
 
 
-def format_names(names: Iterable[str]) -> str:
-    """At most ten names from a file, for a message; control characters are escaped."""
-    escaped = [name if name.isprintable() else ascii(name) for name in names]
-    return ", ".join(escaped[:10]) + (" ..." if len(escaped) > 10 else "") or "nothing"
+def format_names(names: Iterable[str], most: int = 10) -> str:
+    """The first names from a file, for a message; control characters are escaped."""
+    escaped = [name if name.isprintable() else ascii(name) for name in islice(names, most + 1)]
+    return ", ".join(escaped[:most]) + (" ..." if len(escaped) > most else "") or "nothing"

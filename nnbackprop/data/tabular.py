@@ -14,7 +14,7 @@ from .column_roles import ColumnRoles, check_targets, choose_roles, require_targ
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
-from .raw import RawDataset, RawSplits, Task, integer_labels
+from .raw import RawDataset, RawSplits, Task, integer_labels, order_notes
 from .split import Splits, split_rows
 from .table import DataOptions, Table
 from .weights import weights_of
@@ -76,7 +76,8 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     for part in (table, test):
         for name in roles.features if part else ():
             if name in part.columns:  # type: ignore[union-attr]
-                check_column(part, name, part.column(name), tables.options.missing)  # type: ignore[union-attr, arg-type]
+                is_text = part is test and name in table.text_columns
+                check_column(part, name, part.column(name), tables.options.missing, is_text)  # type: ignore[union-attr, arg-type]
     classes = _classes([t for t in (table, test) if t is not None], roles)
     rows = np.arange(len(table))
     labels = targets_of(table, roles.targets, roles.task, classes) if classes else None
@@ -87,7 +88,7 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
         rows, validation_rows = _split(rows, labels, classes, validation_fraction, seed, table.source)
     train = take(table, rows)
     preprocessing = Preprocessing.fit(train, roles, classes, tables.options.missing)
-    notes += _order_notes(labels, rows)
+    notes += [] if labels is None else order_notes(labels[rows])
     if test_rows is not None:
         test = take(table, test_rows)
     validation = None if validation_rows is None else take(table, validation_rows)
@@ -118,7 +119,7 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
         row = int(np.argmax(known < 0))
         raise DataError(
             f"{table.at(names[0], row)}: class {labels[row]!r} is not among the {len(classes)} known ones "
-            f"({', '.join(classes[:12])})."
+            f"({format_names(classes)})."
         )
     return known.astype(np.int32)
 
@@ -164,15 +165,6 @@ def _split(
     return rows[rest], rows[split_off]
 
 
-def _order_notes(labels: np.ndarray | None, rows: np.ndarray) -> list[str]:
-    if labels is None:
-        return []
-    targets = labels[rows]
-    runs = 1 + int(np.count_nonzero(np.diff(targets)))
-    is_sorted = 1 < len(np.unique(targets)) == runs < len(targets)
-    return ["samples come sorted by class; training shuffles them"] if is_sorted else []
-
-
 def _as_dtype(part: Dataset, dtype: np.dtype) -> Dataset:
     return replace(part, inputs=part.inputs.astype(dtype, copy=False))
 
@@ -187,6 +179,6 @@ def _raw(part: Dataset) -> RawDataset:
     """Class labels as the numbers they are, or indices with names; targets that are numbers as they are."""
     labels, names = part.targets, dict(enumerate(part.classes))
     numbers = integer_labels(np.array(part.classes)) if part.classes else None
-    if numbers is not None and tuple(map(str, numbers.tolist())) == part.classes:
+    if numbers is not None:
         labels, names = numbers[labels], {}
     return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes, part.task)

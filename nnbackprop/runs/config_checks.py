@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nnbackprop.data.catalog import DATASETS
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.errors import UsageError
 
@@ -48,11 +47,6 @@ def check_new_run(config: Config) -> None:
     """UsageError for what `check_config` refuses, and for what a run cannot begin with."""
     check_config(config)
     check_name(config.run_name)
-    for name in ("separator", "decimal", "encoding", "header", "channels"):
-        if config.data in DATASETS and (value := getattr(config, name)) != getattr(Config, name):
-            raise UsageError(
-                f"{_flag(name)} {value} says how files are read, and {config.data} is none: leave it out."
-            )
     if config.dropout_changes:
         raise UsageError(
             "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "

@@ -47,7 +47,8 @@ def _read_digit(path: Path, trained: TrainedModel) -> ImageSample:
     try:
         steps = digit.to_mnist_digit(*image.read_layers(path, digit.MAX_SIDE), (rows, columns))
     except DataError as error:
-        raise error if str(path) in str(error) else DataError(f"{path} {error}") from None
+        unread = str(path) in str(error)
+        raise error if unread else DataError(f"{path} {error} --as-is predicts it as it is.") from None
     done = [step.note for step in steps[1:]]
     notes = (f"prepared as MNIST's digits were: {', '.join(done)}. --as-is leaves it as it is.",) if done else ()
     return ImageSample(in_range(steps[-1].picture * 255, trained), notes)

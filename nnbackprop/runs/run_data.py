@@ -10,11 +10,10 @@ import numpy as np
 
 from nnbackprop.data.catalog import DATASETS, data_options, load_splits
 from nnbackprop.data.mapped import blocks
-from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.split import Splits
 from nnbackprop.data.table import DataOptions
 from nnbackprop.data.weights import balance_classes
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError
 
 from .config import DATA_OPTIONS, Config
 
@@ -37,10 +36,6 @@ class RunData(Splits):
         """Read and split the data of `config`."""
         fractions = config.test_fraction, config.validation
         splits = load_splits(config.data, data_options_of(config), *fractions, config.seed)
-        if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):
-            raise UsageError(
-                f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
-            )
         train = balance_classes(splits.train) if config.class_weight == "balanced" else splits.train
         return cls(train, splits.test, splits.validation, splits.description)
 

@@ -161,7 +161,9 @@ def test_a_transparent_digit_is_that_on_paper_and_a_blank_image_is_refused(
     assert rows[0][0] == "7"
     Image.fromarray(np.zeros((40, 40, 4), np.uint8)).save("blank.png")
     assert run("predict", str(of_digits), "paper.png", "blank.png") == 3
-    assert "blank.png is blank" in said(capsys)
+    words = said(capsys)
+    assert "blank.png is blank" in words
+    assert "--as-is predicts it as it is" in words
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])

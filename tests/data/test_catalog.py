@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nnbackprop.data import DATASETS, RawDataset, RawSplits, load, load_raw
 from nnbackprop.data.catalog import to_splits
-from nnbackprop.errors import DataError
+from nnbackprop.data.readers.paths import is_table
+from nnbackprop.errors import DataError, UsageError
 from tests.support.data_files import assert_refused, idx_of, write_file
 
 RNG = np.random.default_rng(9)
@@ -99,6 +102,51 @@ def test_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.M
 def test_files_of_unknown_format_or_without_a_partner_are_refused(tmp_path: Path) -> None:
     assert_refused(write_file(tmp_path / "x.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "its format is not known")
     assert_refused(write_file(tmp_path / "digits.idx", idx_of(TRAIN)), "must hold 'images' or 'labels'")
+
+
+def test_a_file_is_read_whose_folder_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "table.npy", np.arange(40.0).reshape(20, 2) % 3)
+    np.save(tmp_path / "X.npy", np.zeros((2, 2)))
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert load(tmp_path / "table.npy", split=False).train.inputs.shape == (20, 1)
+    assert is_table(tmp_path / "table.npy")
+    for path in (tmp_path / "X.npy", tmp_path):
+        with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path))}: cannot be read: .*Permission denied"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mnist-20x20", {"separator": ";"}),
+        ("iris", {"header": "no"}),
+        ("mnist-20x20", {"size": "8x8"}),
+        ("mnist-20x20", {"channels": "grey"}),
+        ("x.npz", {"decimal": ","}),
+        ("x.npz", {"size": (2, 1)}),
+        ("x.csv", {"channels": "rgb"}),
+        ("x.csv", {"size": "1x2"}),
+        ({"a": [1.0, 2.0], "y": [0, 1]}, {"encoding": "utf-8"}),
+    ],
+)
+def test_an_option_of_how_files_are_read_is_refused_where_it_would_do_nothing(
+    tmp_path: Path, name: Any, options: dict[str, Any]
+) -> None:
+    np.savez(tmp_path / "x.npz", X=np.zeros((4, 2)), y=[0, 1, 0, 1])
+    write_file(tmp_path / "x.csv", "a,b,y\n1,2,0\n3,4,1\n")
+    is_file = isinstance(name, str) and "." in name
+    source = tmp_path / name if is_file else name
+    ((option, value),) = options.items()
+    shown = str(source) if isinstance(name, str) else "a table in memory"
+    words = (
+        f"{re.escape(f'{option}={value!r}')} is for (CSV files|images in folders), and {re.escape(shown)} is none"
+    )
+    with pytest.raises(UsageError, match=words):
+        load(source, **options)
 
 
 def raw(labels: np.ndarray | list, inputs: np.ndarray | None = None, source: str = "memory") -> RawDataset:

@@ -90,6 +90,7 @@ MANY = "".join(f"{i % 3},{i}.5\n" for i in range(20))
         ('a,label\n"4\n",1\n\n,0\n', "line 5, column 'a': the value is missing"),
         ("a,label\n4,1\n5,\n", "line 3, column 'label': the target is missing, in 1 of 2 rows"),
         ('1,2,3\n"4,5,6\n', "after line"),
+        (f"{MANY}\n\n1,x\n".encode("utf-16"), "line 23, column 'column_2': 'x' is not a number"),
         (b"\xff\xfe1,2\n\n", "cannot be read as CSV: 'utf-16"),
         ("label,a,b\n1,2,3\n1,1e999,3\n", "line 3, column 'a': the value is infinite"),
         ('1,2\n1,"', "after line"),  # polars panics at a quote that is not closed, and a panic is no Exception

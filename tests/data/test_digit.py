@@ -158,8 +158,9 @@ def test_transparent_ink_is_found_whether_black_or_white(brightness: int) -> Non
     ],
 )
 def test_pictures_without_a_digit_are_refused(picture: np.ndarray, words: str) -> None:
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=words) as error:
         prepared(picture.clip(0, 255).astype(np.uint8))
+    assert "--" not in str(error.value)  # an option is of the command that has it
 
 
 def test_specks_and_what_reaches_in_from_the_edge_are_erased() -> None:

@@ -202,6 +202,7 @@ def test_images_without_folders_of_classes_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "1.png", grey())
     assert_refused(tmp_path, "no images in folders of their classes.*a folder a class")
     (tmp_path / "1.png").unlink()
+    save(tmp_path / ".thumbs" / "a.png", grey())
     assert_refused(tmp_path, "no data set is found")
 
 
@@ -220,7 +221,7 @@ def test_a_large_set_is_a_memory_map_with_the_same_pixels(
 ) -> None:
     folder, cache = large
     kept = image_folder.read_folder(folder, cache=cache)
-    assert len(list(cache.rglob("*.npy"))) == len(list(cache.rglob("*"))) - 1 == 2
+    assert sorted(path.suffix for path in cache.rglob("*.*")) == [".json", ".npy", ".npy"]
     monkeypatch.setattr(image_pixels, "CACHED_BYTES", 10**9)
     direct = image_folder.read_folder(folder, cache=cache.with_name("other"))
     assert not cache.with_name("other").exists()
@@ -238,6 +239,12 @@ def test_the_cache_is_used_until_a_file_changes(large: tuple[Path, Path], monkey
     again = image_folder.read_folder(folder, cache=cache)
     assert decoded == []
     assert "come from the cache" in again.train.reader_notes[-1]
+    resized = image_folder.read_folder(folder, (3, 4), cache=cache).train.reader_notes
+    assert resized == (
+        "4 of 4 images, 9 x 8 to 9 x 8, were resized to 3 x 4, 4 of them from another ratio of height to width",
+    )
+    kept = image_folder.read_folder(folder, (3, 4), cache=cache).train.reader_notes
+    assert kept[:-1] == resized
     new = grey()
     save(folder / "train" / "a" / "1.png", new)
     os.utime(folder / "train" / "a" / "1.png", ns=(1, 1))  # a coarse clock may give it the former time
@@ -251,10 +258,12 @@ def test_a_damaged_file_of_the_cache_is_made_anew(large: tuple[Path, Path]) -> N
     first = image_folder.read_folder(folder, cache=cache)
     expected = [np.array(part.inputs) for part in first]
     del first
-    for file in cache.rglob("*.npy"):
-        file.write_bytes(file.read_bytes()[:100])
-    again = image_folder.read_folder(folder, cache=cache)
-    assert all(np.array_equal(part.inputs, kept) for part, kept in zip(again, expected, strict=True))
+    for pattern in ("*.npy", "*.json"):
+        for file in cache.rglob(pattern):
+            file.write_bytes(file.read_bytes()[:100] if pattern == "*.npy" else b"[")
+        again = image_folder.read_folder(folder, cache=cache)
+        assert all(np.array_equal(part.inputs, kept) for part, kept in zip(again, expected, strict=True))
+        assert not again.train.reader_notes
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_leaves_nothing(large: tuple[Path, Path]) -> None:

@@ -14,7 +14,7 @@ SOURCES = [
 ]
 PICKLES = {"pickle", "_pickle", "cPickle", "pickletools", "dill", "cloudpickle", "joblib"}
 RUN_CODE = PICKLES | {"marshal", "shelve", "yaml"}
-LOADERS = {"np.load", "numpy.load", "torch.load", "pandas.read_pickle"}
+LOADERS = {"np.load", "numpy.load", "torch.load", "pd.read_pickle", "pandas.read_pickle"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -33,6 +33,8 @@ def refused(tree: ast.AST) -> Iterator[str]:
             yield "allow_pickle"
         if isinstance(node, ast.Attribute) and ast.unparse(node) in LOADERS:
             yield ast.unparse(node)
+        if isinstance(node, ast.ImportFrom):
+            yield from LOADERS & {f"{node.module}.{name.name}" for name in node.names}
 
 
 def test_no_source_unpickles() -> None:
@@ -41,7 +43,10 @@ def test_no_source_unpickles() -> None:
     assert {path: faults for path, faults in found.items() if faults} == {}
 
 
-LINES = ("import pickle", "from joblib import load", "np.load(x)", "f(x, allow_pickle=True)", "torch.load(x)")
+LINES = (
+    *("import pickle", "from joblib import load", "from numpy import load", "from torch import load as read"),
+    *("np.load(x)", "f(x, allow_pickle=True)", "torch.load(x)", "pd.read_pickle(x)"),
+)
 
 
 @pytest.mark.parametrize("line", LINES)

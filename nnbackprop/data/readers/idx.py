@@ -51,13 +51,18 @@ def read(path: Path) -> np.ndarray:
     header claims, and within `limits`.
     """
     with open_data(path, "IDX") as file:
-        zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        file.seek(0)
-        max_size = size_of(file) * (DEFLATE_RATIO if zipped else 1)
-        return _parse(gzip.GzipFile(fileobj=file) if zipped else file, max_size, path)
+        stream = unzipped(file)
+        return _parse(stream, size_of(file) * (1 if stream is file else DEFLATE_RATIO), path)
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, max_size: int, path: Path) -> np.ndarray:
+def unzipped(file: BinaryIO) -> BinaryIO:
+    """What a file holds, from its beginning: the text or array itself, gzipped or not."""
+    zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[return-value]
+
+
+def _parse(stream: BinaryIO, max_size: int, path: Path) -> np.ndarray:
     shape, dtype = _read_header(stream, path)
     size = math.prod(shape) * dtype.itemsize
     claim = f"its header promises {shape} values of {dtype.name}, {size} bytes"
@@ -71,7 +76,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, max_size: int, path: Path) -> np.nd
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
         raise DataError(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -37,8 +39,7 @@ class _Files:
 
 def is_image_folder(path: Path) -> bool:
     """Whether there is an image somewhere below a folder."""
-    names = (name.lower() for _, _, files in os.walk(path) for name in files)
-    return any(name.endswith(SUFFIXES) and _shown(Path(name)) for name in names)
+    return any(kind == "image" for _, kind in _walk(path))
 
 
 def has_classes(folder: Path) -> bool:
@@ -109,21 +110,15 @@ def _by_number(name: str) -> tuple[bool, int, str]:
     return (not name.isdecimal(), int(name) if name.isdecimal() and len(name) < 19 else 0, name)
 
 
-def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
-    """Images anywhere below a folder, sorted; counts of other files by suffix and of links, both left out."""
-    images, others, links = [], Counter[str](), 0
+def _walk(folder: Path) -> Iterator[tuple[Path, Literal["image", "link", "other"]]]:
+    """What lies anywhere below a folder, sorted, but for hidden files; no link is followed."""
     for parent, folders, files in os.walk(folder):
-        own = [name for name in folders if not _is_link(Path(parent, name))]
-        links += len(folders) - len(own)
-        folders[:] = sorted(name for name in own if _shown(Path(name)))
+        links = {name for name in folders if _is_link(Path(parent, name))}
+        yield from ((Path(parent, name), "link") for name in links)
+        folders[:] = sorted(name for name in folders if name not in links and _shown(Path(name)))
         for path in (Path(parent, name) for name in sorted(files) if _shown(Path(name))):
-            if path.is_symlink():
-                links += 1
-            elif path.suffix.lower() in SUFFIXES:
-                images.append(path)
-            else:
-                others[path.suffix.lower() or path.name] += 1
-    return images, others, links
+            is_image = path.suffix.lower() in SUFFIXES
+            yield path, "link" if path.is_symlink() else "image" if is_image else "other"
 
 
 def _list(folder: Path) -> _Files:
@@ -131,11 +126,12 @@ def _list(folder: Path) -> _Files:
     paths, classes, others, empty = [], [], Counter[str](), []
     links = sum(path.is_dir() and _is_link(path) for path in folder.iterdir())
     for sub in _subfolders(folder):
-        images, left_out, linked = _walk(sub)
+        found = list(_walk(sub))
+        images = [path for path, kind in found if kind == "image"]
         paths += images
         classes += [sub.name] * len(images)
-        others += left_out
-        links += linked
+        others.update(path.suffix.lower() or path.name for path, kind in found if kind == "other")
+        links += sum(kind == "link" for _, kind in found)
         empty += [] if images else [sub.name]
     notes = [f"{links} links were not followed"] if links else []
     if others:

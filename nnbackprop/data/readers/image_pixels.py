@@ -1,6 +1,7 @@
 """The pixels of many images of one size, in memory, or, of a large set, by memory map from the cache folder.
 
-Files of the cache are `.npy`, named by a digest of the images' paths, sizes and times and of how they are decoded.
+Files of the cache are `.npy`, and `.json` of what was converted, named by a digest of the images' paths, sizes and
+times and of how they are decoded.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from nnbackprop.data.download import cache_folder
 from nnbackprop.errors import DataError, ImageSizesError, NnbackpropError
 
+from . import npz
 from .image import Channels, Header, quiet, read, read_header
 
 T = TypeVar("T")
@@ -42,8 +44,10 @@ def read_pixels(
     key = _digest([path for paths in parts for path in paths], size, channels)
     files = [folder / f"{key}-{number}.npy" for number in range(len(parts))]
     kept = [_open_kept(file, len(paths)) for file, paths in zip(files, parts, strict=True)]
-    if all(array is not None for array in kept):
-        return [array for array in kept if array is not None], (f"pixels come from the cache: {files[0]}",)
+    kept_notes = _read_notes(notes_file := folder / f"{key}.json")
+    if kept_notes is not None and all(array is not None for array in kept):
+        notes = (*kept_notes, f"pixels come from the cache: {files[0]}")
+        return [array for array in kept if array is not None], notes
     everything = [path for paths in parts for path in paths]
     with quiet():
         headers = dict(zip(everything, _for_each(read_header, everything), strict=True))
@@ -52,7 +56,11 @@ def read_pixels(
         if not large:
             return [_decode(paths, shape) for paths in parts], notes
         for file, paths in zip(files, parts, strict=True):
-            _keep(paths, shape, file)
+            with _kept_whole(file, len(paths) * math.prod(shape)) as stream:
+                npz.write_array(stream, (len(paths), *shape), np.dtype(np.uint8), _decoded_blocks(paths, shape))
+        text = json.dumps(notes).encode()
+        with _kept_whole(notes_file, len(text)) as stream:
+            stream.write(text)
     return [np.lib.format.open_memmap(file, "r") for file in files], notes
 
 
@@ -73,6 +81,15 @@ def _open_kept(file: Path, samples: int) -> np.ndarray | None:
         array = np.lib.format.open_memmap(file, "r")
         if array.dtype == np.uint8 and array.shape[:1] == (samples,) and array.ndim in (3, 4):
             return array
+    return None
+
+
+def _read_notes(file: Path) -> tuple[str, ...] | None:
+    """The notes on the pixels that are kept; None if there are none, or damaged ones."""
+    with contextlib.suppress(OSError, ValueError):
+        notes = json.loads(file.read_bytes())
+        if isinstance(notes, list):
+            return tuple(map(str, notes))
     return None
 
 
@@ -111,26 +128,29 @@ def _common_shape(
     return (size if grey else (*size, 3)), tuple(notes)
 
 
-def _keep(paths: Paths, shape: tuple[int, ...], file: Path) -> None:
-    """Write the pixels of a part to the cache, where they appear under their name once they are whole."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
+@contextlib.contextmanager
+def _kept_whole(file: Path, size: int) -> Iterator[BinaryIO]:
+    """A file of the cache, which appears under its name once it is whole; DataError if it cannot be written."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    rows = max(1, BLOCK_BYTES // math.prod(shape))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:  # not by memory map: a full disk would end the process
-            np.lib.format.write_array_header_1_0(stream, header)
-            for at in range(0, len(paths), rows):
-                stream.write(_decode(paths[at : at + rows], shape).data)
+            yield stream
         os.replace(temporary, file)
     except OSError as error:
         raise DataError(
-            f"{file}: {len(paths)} images of {' x '.join(map(str, shape))} cannot be kept in the cache folder "
-            f"({error}). Make room for {len(paths) * math.prod(shape):,} bytes there, or give a smaller size."
+            f"{file}: pixels cannot be kept in the cache folder ({error}). Make room for {size:,} bytes there, or "
+            "give a smaller size."
         ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _decoded_blocks(paths: Paths, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    rows = max(1, BLOCK_BYTES // math.prod(shape))
+    for at in range(0, len(paths), rows):
+        yield _decode(paths[at : at + rows], shape)
 
 
 def _decode(paths: Paths, shape: tuple[int, ...]) -> np.ndarray:

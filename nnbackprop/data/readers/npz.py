@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal
@@ -107,6 +109,16 @@ def read_array(path: Path) -> np.ndarray:
     """The array of a .npy file."""
     with open_data(path, "npy") as stream:
         return _read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path))
+
+
+def write_array(stream: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, blocks: Iterable[np.ndarray]) -> None:
+    """A .npy file of blocks of rows, C-contiguous and `shape` in all; on the disk when this returns."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for block in blocks:
+        stream.write(block.data)
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def read_table(path: Path) -> Table:

@@ -89,7 +89,7 @@ def is_table(path: Path) -> bool:
     """Whether a file, or what a folder holds, is a table by its name, or arrays whose samples are no images."""
     names = [path.name.lower()]
     if path.is_dir():
-        names = [name for name in (file.name.lower() for file in path.iterdir()) if name.endswith(KNOWN_SUFFIXES)]
+        names = [name for name in _files_of(path) if name.endswith(KNOWN_SUFFIXES)]
         names = [name for name in names if TABLE_NAME.fullmatch(name)] or names
     if len(names) == 1 and names[0].endswith(TABLE_SUFFIXES):
         return not (path.is_dir() and _are_images(path, names[0]))
@@ -112,7 +112,7 @@ def _array_file(path: Path) -> Path | None:
     if path.is_file():
         pair = _x_and_y(path)
         return pair[0] if pair else path if path.suffix.lower() in (".npz", ".npy") else None
-    files = {file.name.lower(): file for file in path.iterdir()}
+    files = _files_of(path)
     names = ("train.npz", *(images for images, labels in NPY_NAMES if labels in files))
     single = [name for name in files if name.endswith(".npz")]
     return next((files[name] for name in (*names, *single[: len(single) == 1]) if name in files), None)
@@ -124,10 +124,7 @@ def read_folder(folder: Path, options: DataOptions = DataOptions()) -> RawSplits
     A single table beside images of two classes or more is left out, with a note, as is a validation part.
     Raises DataError, saying what was looked for, if it has none.
     """
-    try:
-        files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error}.") from error
+    files = {name: path for name, path in _files_of(folder).items() if path.is_file()}
     if (splits := _find_idx(files, options)) is not None:
         return splits
     validation = [path for name, path in files.items() if VALIDATION_NAME.fullmatch(name)]
@@ -158,9 +155,19 @@ def _with_left_out(parts: Parts, files: Sequence[Path]) -> Parts:
 
 def _x_and_y(path: Path) -> tuple[Path, Path] | None:
     """X.npy and y.npy, of which `path` is one, where both are there."""
-    beside = {file.name.lower(): file for file in path.parent.iterdir()}
     x, y = NPY_NAMES[1]
-    return (beside[x], beside[y]) if path.name.lower() in (x, y) and {x, y} <= beside.keys() else None
+    if path.name.lower() not in (x, y):
+        return None
+    beside = _files_of(path.parent)
+    return (beside[x], beside[y]) if {x, y} <= beside.keys() else None
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """What a folder holds by its name in lower case; DataError where it may not be listed."""
+    try:
+        return {path.name.lower(): path for path in sorted(folder.iterdir())}
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error}.") from error
 
 
 def _images_and_labels(path: Path) -> tuple[Path, Path]:
