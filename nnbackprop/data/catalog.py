@@ -224,7 +224,8 @@ def to_splits(raw: RawSplits) -> Splits:
         return Splits(train, test[0] if test else None)
     labels: list[Any] = [integer_labels(part.labels) for part in parts]
     if any(column is None for column in labels):
-        labels = [part.labels.astype(str) for part in parts]
+        pairs = zip(labels, parts, strict=True)
+        labels = [(part.labels if column is None else column).astype(str) for column, part in pairs]
     values = np.unique(np.concatenate(labels))
     names = {value: name for part in parts for value, name in part.label_names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())

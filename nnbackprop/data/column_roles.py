@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnbackprop.errors import DataError, LabelError, UsageError
 
-from .column_types import is_date
+from .column_types import check_usable, is_date, typed
 from .limits import format_names
 from .raw import MAX_WHOLE_CLASSES, Task, square_image_shape
 from .table import DataOptions, Table, missing_columns
@@ -38,6 +38,7 @@ class ColumnRoles:
     features    the feature columns
     notes       a sentence for each choice that was made
     target_reason, task_reason  the reasons of the two choices that are shown first
+    many_values a sentence for each text feature most of whose values occur once
     """
 
     targets: tuple[str, ...]
@@ -47,12 +48,15 @@ class ColumnRoles:
     task_reason: str
     notes: tuple[str, ...] = ()
     sample_weight: str | None = None  # the column of weights
+    many_values: tuple[str, ...] = ()
 
     @property
     def description(self) -> dict[str, str]:
         """The lines of a run's header."""
         names = format_names(self.targets, most=5)
         left_out = {"left out": "; ".join(self.notes)} if self.notes else {}
+        if self.many_values:
+            left_out["text"] = "; ".join(self.many_values)
         if self.sample_weight:
             left_out["sample weights"] = f"column {self.sample_weight}"
         chosen = {"target": f"{names} ({self.target_reason})", "task": f"{self.task} ({self.task_reason})"}
@@ -85,11 +89,14 @@ def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
             f"{table.source}: no feature is left beside the target {format_names(targets)}. Its columns are "
             f"{format_names(table.columns)}; a table needs at least one other."
         )
+    for name in targets:
+        check_usable(table.column(name), name, table.source)
     pixels = image_shape(table, features) is not None and table.is_bytes(features)
     task, task_reason = _choose_task(table, targets, options, pixels)
     check_targets(table, targets, task)
     _refuse_own_labels(table, targets, task)
-    return ColumnRoles(targets, features, task, target_reason, task_reason, tuple(notes), *weight)
+    reasons, many = (target_reason, task_reason), tuple(_many_values(table, features))
+    return ColumnRoles(targets, features, task, *reasons, tuple(notes), weight[0] if weight else None, many)
 
 
 def resolve_columns(table: Table, names: Sequence[str], option: str) -> tuple[str, ...]:
@@ -127,6 +134,17 @@ def _row_names(table: Table, columns: Sequence[str], notes: list[str]) -> list[s
             found.append(name)
             notes.append(f"column {name!r} has another value in every row and was left out; features keeps it")
     return found
+
+
+def _many_values(table: Table, features: Sequence[str]) -> Iterator[str]:
+    """A sentence for each text feature with more than half as many values as rows."""
+    for name in features:
+        distinct = table.column(name).drop_nulls().n_unique() if name in table.text_columns else 0
+        if 2 * distinct > len(table):
+            yield (
+                f"column {name!r} is text with {distinct:,} values in {len(table):,} rows, a feature each; "
+                f"drop=[{name!r}] leaves it out"
+            )
 
 
 def _counts_rows(column: polars.Series) -> bool:
@@ -231,6 +249,7 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
 
     for name in targets:
         column = table.column(name)
+        check_usable(column, name, table.source)
         if column.null_count():
             row = int(column.is_null().arg_true()[0])
             raise LabelError(
@@ -242,7 +261,9 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
                 f"{table.source}: the target {name!r} holds dates, such as {column[0]}. Name another column by "
                 "target, or turn dates into numbers, such as days since the first."
             )
-        if task != "classification":
+        if task == "classification":
+            _check_texts(table, name)
+        else:
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
                 raise LabelError(
                     f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
@@ -250,6 +271,20 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
+
+
+def _check_texts(table: Table, name: str) -> None:
+    """LabelError for two texts in a CSV file's classes that are one number, such as 007 and 7."""
+    if table.texts is None or not table.column(name).dtype.is_numeric():
+        return
+    texts = table.texts(name)
+    numbers = typed(texts)[0]
+    if (repeated := numbers.is_duplicated()).any():
+        one, other = texts.filter(numbers == numbers.filter(repeated)[0])[:2].sort()
+        raise LabelError(
+            f"{table.source}: the target {name!r} has the classes {one!r} and {other!r}, which are one "
+            "number. Write them alike if they are one class, else put a letter before each class."
+        )
 
 
 def _refuse_own_labels(table: Table, targets: Sequence[str], task: Task) -> None:

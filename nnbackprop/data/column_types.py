@@ -14,14 +14,26 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None",
 """Cells that stand for a missing value, as pandas reads them, and the `?` of the UCI repository."""
 
 MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip and no category
-DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
+DAY = r"(0?[1-9]|[12]\d|3[01])"
+MONTH = (
+    r"(?i:jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|"
+    r"dec(ember)?)\.?"
+)
+DATES = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}",
+    r"\d{1,2}[-/.]\d{1,2}[-/.]\d{4}",
+    rf"{DAY}[-/.]{DAY}[-/.]\d\d",
+    rf"{DAY}\.?[- ]{MONTH},?[- ](\d\d)?\d\d",
+    rf"{MONTH} {DAY},? \d{{4}}",
+)
+DATE = rf"^({'|'.join(DATES)})([ T]\d{{1,2}}:\d{{2}}.*)?$"
 DECIMAL_COMMA = r"^[-+]?\d+,\d+([eE][-+]?\d+)?$"
 DECIMAL_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?$"
 THOUSANDS = r"^[-+]?[1-9]\d{0,2}[,.]\d{3}$"  # what 1,234 and 1.234 may be, and 0,234 and 3,5 are not
 
 
-def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
-    """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
+def normalized(column: polars.Series) -> polars.Series:
+    """A column as UInt8, Float64, Boolean, String or a date; one of lists, structures or bytes as `unusable`."""
     import polars
 
     column, kind = column.alias(""), column.dtype
@@ -33,15 +45,30 @@ def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
         return column.cast(polars.String).replace(dict.fromkeys(MISSING, None))
     if kind in (polars.Boolean, polars.Date, polars.Datetime):
         return column
-    raise unusable_type(name, source, kind)
+    return unusable(str(kind), len(column))
 
 
-def unusable_type(name: str, source: str, kind: Any) -> DataError:
-    """The error of a column of lists, structures, durations, complex numbers or bytes."""
-    return DataError(
-        f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
-        f"out with drop=[{name!r}], or put what it holds in columns of their own."
-    )
+def unusable(kind: str, n: int) -> polars.Series:
+    """n missing values for a column of lists, structures, durations, bytes ...: an Enum that keeps its type."""
+    import polars
+
+    return polars.Series("", [None], polars.Enum([kind])).new_from_index(0, n)
+
+
+def unusable_type(column: polars.Series) -> str | None:
+    """The type that `unusable` was given; None for a column that can be used."""
+    import polars
+
+    return column.dtype.categories[0] if isinstance(column.dtype, polars.Enum) else None
+
+
+def check_usable(column: polars.Series, name: str, source: str) -> None:
+    """DataError for a column of lists, structures, durations, complex numbers or bytes."""
+    if kind := unusable_type(column):
+        raise DataError(
+            f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
+            f"out with drop=[{name!r}], or put what it holds in columns of their own."
+        )
 
 
 def as_bytes(column: polars.Series) -> polars.Series:
@@ -123,9 +150,11 @@ def is_date(column: polars.Series) -> bool:
 
 
 def kind_of(column: polars.Series) -> str:
-    """The kind of a column for people: byte, number, boolean, date or text."""
+    """The kind of a column for people: byte, number, boolean, date, text, or a type that cannot be used."""
     import polars
 
+    if kind := unusable_type(column):
+        return kind
     if is_date(column):
         return "date"
     kinds: dict[Any, str] = {polars.UInt8: "byte", polars.Float64: "number", polars.Boolean: "boolean"}

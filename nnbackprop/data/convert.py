@@ -126,7 +126,9 @@ def _check(path: Path, options: DataOptions) -> _Rows:
     assert roles is not None
     every = np.concatenate(targets)
     if names:
-        labels = _class_labels(tuple(names), f"{path}, column {roles.targets[0]!r}")
+        labels = np.array(list(names))
+        numbers = integer_labels(labels)
+        labels = labels if numbers is None else numbers
         budget.reserve(len(every) * labels.itemsize)
         every = labels[every]
     if images is not None:
@@ -153,21 +155,6 @@ def _roles(table: Table, options: DataOptions) -> ColumnRoles:
             "several at once. Leave task out, or name the others by target."
         )
     return roles
-
-
-def _class_labels(names: tuple[str, ...], place: str) -> np.ndarray:
-    """Classes as numbers where all are, else as text; LabelError for one that a .npy file gives another name."""
-    labels = np.array(names)
-    numbers = integer_labels(labels)
-    if numbers is None:
-        return labels
-    other = numbers.astype(str) != labels
-    if other.any():
-        raise LabelError(
-            f"{place}: class {labels[other][0].item()!r} is the number {numbers[other][0]} in a .npy file whose "
-            "classes all are numbers. Write it so, add a letter, or train on the table itself."
-        )
-    return numbers
 
 
 def _targets(table: Table, roles: ColumnRoles, names: dict[str, None]) -> np.ndarray:

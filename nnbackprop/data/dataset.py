@@ -290,6 +290,12 @@ def _is_text(values: np.ndarray) -> bool:
 
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:
+    if np.ma.is_masked(values):
+        n_masked = np.ma.getmaskarray(values).sum()
+        raise DataError(
+            f"{source}: {name} are a masked array, and {n_masked} of its values are masked, so missing. Fill them "
+            f"in, as {name}.filled(0) does, or leave out those samples."
+        )
     try:
         return np.asarray(values)
     except (TypeError, ValueError) as error:

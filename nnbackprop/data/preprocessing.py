@@ -11,7 +11,7 @@ import numpy as np
 from nnbackprop.errors import DataError, InputError
 
 from .column_roles import ColumnRoles, image_shape
-from .column_types import as_text, is_date
+from .column_types import as_text, check_usable, is_date
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .raw import Task
 from .table import Table, are_bytes, missing_columns
@@ -171,7 +171,7 @@ class Preprocessing:
         return table.frame
 
     def _encode(self, out: np.ndarray, name: str, column: polars.Series, table: Table, notes: list[str]) -> int:
-        check_column(table, name, column, self.missing)
+        check_column(table, name, column, self.missing, is_text=True)
         known = self.categories[name]
         text = as_text(column, known)
         for k, category in enumerate(known):
@@ -206,11 +206,15 @@ class Preprocessing:
         return 2
 
 
-def check_column(table: Table, name: str, column: polars.Series, missing: str) -> None:
-    """InputError for a column that no network can be trained on as it is."""
+def check_column(table: Table, name: str, column: polars.Series, missing: str, is_text: bool = False) -> None:
+    """InputError for a column that no network can be trained on as it is; DataError for one of another type.
+
+    Dates are text where `is_text` says that training had text there.
+    """
     import polars
 
-    if is_date(column):
+    check_usable(column, name, table.source)
+    if is_date(column) and not is_text:
         raise InputError(
             f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls().to_list()[0]!s}, and a "
             f"network takes numbers. Leave it out with drop=[{name!r}], or put year, month or days since a day in "

@@ -239,7 +239,7 @@ def _is_one_hot(labels: np.ndarray, n: int) -> bool:
 
 
 def integer_labels(labels: np.ndarray) -> np.ndarray | None:
-    """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
+    """(n,) int64 if every label is a whole number, and text is written as its number is, not as 007; else None."""
     if labels.dtype.kind in "biu":
         return labels.astype(np.int64) if labels.max(initial=0) <= np.iinfo(np.int64).max else None
     values, inverse = np.unique(labels, return_inverse=True)
@@ -247,9 +247,10 @@ def integer_labels(labels: np.ndarray) -> np.ndarray | None:
         floats = values.astype(np.float64)
     except ValueError:
         return None
-    if np.all(np.abs(floats) < 2**53) and np.all(floats == np.floor(floats)):  # False for NaN and infinities
-        return floats.astype(np.int64)[inverse]
-    return None
+    if not (np.all(np.abs(floats) < 2**53) and np.all(floats == np.floor(floats))):  # so for NaN and infinities
+        return None
+    numbers = floats.astype(np.int64)
+    return numbers[inverse] if values.dtype.kind == "f" or np.all(numbers.astype(str) == values) else None
 
 
 def are_class_labels(labels: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .column_types import normalized, unusable_type
+from .column_types import normalized, unusable
 from .limits import format_names
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ class Table:
 
     columns       the names of all columns, in order
     frame         a polars DataFrame of the columns, named by their places: polars takes names such as `*` and
-                  `^a.*$` for patterns. Numbers are UInt8 or Float64, truth values Boolean, text String, and a
-                  missing value is null
+                  `^a.*$` for patterns. Numbers are UInt8 or Float64, truth values Boolean, text String, what no
+                  network takes is as `unusable` has it, and a missing value is null
     source        where it came from
     has_names     whether the columns are named in the source; else they are column_1, column_2 ...
     unnamed       columns without a name beside others that have one
     reader_notes  what the reader noticed and converted, a sentence each
     place         the words for row i, such as `line 7`
+    texts         of a CSV file, the different texts of a column
     """
 
     columns: tuple[str, ...]
@@ -81,6 +82,7 @@ class Table:
     unnamed: tuple[str, ...] = ()
     reader_notes: tuple[str, ...] = ()
     place: Callable[[int], str] = _row
+    texts: Callable[[str], polars.Series] | None = None
 
     def __len__(self) -> int:
         return self.frame.height
@@ -163,7 +165,7 @@ def table_of(data: Any, source: str = "memory") -> Table:
     series = {}
     for i, name in enumerate(column_names(list(map(str, names)), source)):
         values = data.to_series(i) if library == "polars" else data.iloc[:, i] if library else columns[names[i]]
-        series[name] = normalized(_series(values, name, source), name, source)
+        series[name] = _series(values, name, source)
     lengths = {name: len(column) for name, column in series.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{source}: the columns have {lengths} values; one length is needed.")
@@ -171,28 +173,28 @@ def table_of(data: Any, source: str = "memory") -> Table:
 
 
 def _series(values: Any, name: str, source: str) -> polars.Series:
-    """Values of one column as a nameless Series; NumPy and pandas mark missing ones by NaN, None or NaT."""
+    """Values of one column as tables have them; NumPy and pandas mark missing ones by NaN, None, NaT or a mask."""
     import polars
 
     if isinstance(values, polars.Series):
-        return values
-    array = np.asarray(values)
+        return normalized(values)
+    array = np.array(values.tolist(), object) if np.ma.is_masked(values) else np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"{source}: column {name!r} has shape {array.shape}; one value a row is needed.")
     if array.dtype.kind not in "biufMOSTU":
-        raise unusable_type(name, source, array.dtype)
+        return unusable(str(array.dtype), len(array))
     if array.dtype.kind in "biufM":
-        return polars.Series(array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
+        return normalized(polars.Series(array.astype("datetime64[us]") if array.dtype.kind == "M" else array))
     items: list[Any] = array.tolist()
     if (no_value := next((v for v in items if isinstance(v, NO_VALUES)), None)) is not None:
-        raise DataError(f"{source}: column {name!r} holds {type(no_value).__name__}; numbers or text are needed.")
+        return unusable(type(no_value).__name__, len(items))
     items = [None if _is_missing(v) else v for v in items]
     there = [v for v in items if v is not None]
     if all(isinstance(v, (bool, np.bool_)) for v in there):
-        return polars.Series("", items, polars.Boolean if there else polars.Float64)
+        return normalized(polars.Series("", items, polars.Boolean))
     if all(isinstance(v, (bool, np.bool_, numbers.Real, Decimal)) for v in there):
-        return polars.Series("", items, polars.Float64, strict=False)
-    return polars.Series("", [None if v is None else _written(v) for v in items], polars.String)
+        return normalized(polars.Series("", items, polars.Float64, strict=False))
+    return normalized(polars.Series("", [None if v is None else _written(v) for v in items], polars.String))
 
 
 def _is_missing(value: Any) -> bool:

@@ -76,7 +76,8 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     for part in (table, test):
         for name in roles.features if part else ():
             if name in part.columns:  # type: ignore[union-attr]
-                check_column(part, name, part.column(name), tables.options.missing)  # type: ignore[union-attr, arg-type]
+                is_text = part is test and name in table.text_columns
+                check_column(part, name, part.column(name), tables.options.missing, is_text)  # type: ignore[union-attr, arg-type]
     classes = _classes([t for t in (table, test) if t is not None], roles)
     rows = np.arange(len(table))
     labels = targets_of(table, roles.targets, roles.task, classes) if classes else None
@@ -178,6 +179,6 @@ def _raw(part: Dataset) -> RawDataset:
     """Class labels as the numbers they are, or indices with names; targets that are numbers as they are."""
     labels, names = part.targets, dict(enumerate(part.classes))
     numbers = integer_labels(np.array(part.classes)) if part.classes else None
-    if numbers is not None and tuple(map(str, numbers.tolist())) == part.classes:
+    if numbers is not None:
         labels, names = numbers[labels], {}
     return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes, part.task)

@@ -8,6 +8,7 @@ import numpy as np
 
 from nnbackprop.errors import InputError, UsageError
 
+from .column_types import check_usable
 from .dataset import Dataset
 from .table import Table
 
@@ -17,6 +18,7 @@ def weights_of(table: Table, column: str) -> np.ndarray:
     import polars
 
     values = table.column(column)
+    check_usable(values, column, table.source)
     if not values.dtype.is_numeric():
         raise InputError(
             f"{table.at(column, 0)}: {values[0]!r} is no weight, and sample_weight named it: give a column of "

@@ -212,6 +212,8 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:
             "A Dataset has targets too, and a prediction is made of inputs alone: pass dataset.inputs, or call "
             "evaluate(dataset)."
         )
+    if np.ma.is_masked(inputs):
+        raise InputError("Inputs are a masked array with masked values: fill them in, or leave out those samples.")
     try:
         x = inputs if isinstance(inputs, MappedArray) else np.ascontiguousarray(inputs)
     except (TypeError, ValueError) as error:

@@ -58,6 +58,17 @@ def test_the_task_may_be_said(tmp_path: Path, y: np.ndarray, task: Any, shape: t
     assert np.array_equal(train.targets, y.reshape(shape))
 
 
+def test_text_is_a_number_only_where_all_of_it_is_written_as_one(tmp_path: Path) -> None:
+    codes = np.array(["007", "7", "12"])[np.arange(300) % 3]
+    train = load(pair(tmp_path, codes), split=False).train
+    assert [train.classes[k] for k in train.targets] == codes.tolist()
+    plain = load(pair(tmp_path, np.array(["7", "12"])[np.arange(300) % 2]), split=False).train
+    assert plain.classes == ("7", "12")
+    np.savez(tmp_path / "x.npz", x_train=X, y_train=codes, x_test=X[:2], y_test=[7, 12])
+    splits = load(tmp_path / "x.npz")
+    assert [splits.test.classes[k] for k in splits.test.targets] == ["7", "12"]
+
+
 def test_a_slip_among_class_labels_is_an_error_and_not_a_regression(tmp_path: Path) -> None:
     labels = np.arange(300.0) % 3
     labels[17] = 0.5

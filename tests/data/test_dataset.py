@@ -216,3 +216,14 @@ def test_a_part_that_would_be_empty_is_refused() -> None:
     for counts, fraction in (([5, 5], 0.01), ([1, 1, 1], 0.5)):
         with pytest.raises(DataError, match="leaves that part empty"):
             split(numbered_samples(counts), fraction, 0)
+
+
+def test_masked_values_are_refused() -> None:
+    masked = np.ma.masked_equal(np.array([[1.0, 2], [-9999, 3]]), -9999)
+    with pytest.raises(
+        DataError, match=r"inputs are a masked array, and 1 of its values are masked.*inputs\.filled"
+    ):
+        Dataset(masked, ["a", "b"])
+    with pytest.raises(DataError, match="targets are a masked array"):
+        Dataset(np.ones((2, 2)), np.ma.masked_equal([1, 2], 2))
+    assert Dataset(np.ma.masked_equal(np.ones((2, 2)), 0), ["a", "b"]).inputs.tolist() == [[1, 1], [1, 1]]

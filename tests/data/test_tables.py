@@ -421,7 +421,7 @@ def test_what_cannot_be_a_table_with_a_target_is_said(
 def test_what_is_no_table_and_what_no_cell_are_refused() -> None:
     with pytest.raises(DataError, match="a table is needed and int was given: pass a pandas or polars DataFrame"):
         table_of(5)
-    with pytest.raises(DataError, match="column 'a' holds list; numbers or text are needed"):
+    with pytest.raises(DataError, match="column 'a' is of type list; numbers, text or truth"):
         nb.load({"a": np.array([[1], [2, 3]], object), "y": [0, 1]}, split=False)
 
 
@@ -596,7 +596,7 @@ def test_missing_values_of_pandas_are_missing() -> None:
 def test_a_column_of_arrays_is_refused() -> None:
     column = np.empty(2, object)
     column[:] = [np.zeros(2), np.zeros(3)]
-    with pytest.raises(DataError, match="column 'a' holds ndarray; numbers or text are needed"):
+    with pytest.raises(DataError, match="column 'a' is of type ndarray; numbers, text or truth"):
         nb.load({"a": column, "y": [0, 1]}, split=False)
 
 
@@ -758,3 +758,125 @@ def test_numbered_columns_beside_a_named_one_are_a_header(tmp_path: Path, first:
 def test_a_first_row_of_numbers_in_sequence_is_data_where_its_text_recurs(tmp_path: Path) -> None:
     table = csv.read(write_file(tmp_path / "x.csv", "1,2,cat\n" + rows(GLUCOSE, GLUCOSE, ANIMALS)))
     assert (table.has_names, len(table)) == (False, N + 1)
+
+
+NESTED = {
+    "emb": polars.Series([[1.0, 2.0]] * N),
+    "part": polars.Series([{"u": 1}] * N),
+    "raw": polars.Series([b"x"] * N),
+    "took": polars.Series(np.arange(N), dtype=polars.Int64).cast(polars.Duration("us")),
+}
+
+
+@pytest.mark.parametrize("source", ["parquet", "polars", "pandas"])
+def test_columns_that_no_network_takes_can_be_left_out(tmp_path: Path, source: str) -> None:
+    frame = polars.DataFrame({"a": BMI, **NESTED, "label": ANIMALS})
+    data: Any = frame if source == "polars" else tmp_path / "x.parquet"
+    if source == "pandas":
+        pd = pytest.importorskip("pandas", reason="pandas is not installed")
+        data = pd.DataFrame({name: frame[name].to_list() for name in frame.columns})
+    elif source != "polars":
+        frame.write_parquet(data)
+    train = nb.load(data, split=False, drop=[*NESTED]).train
+    assert train.feature_names == ("a",)
+    assert np.array_equal(train.inputs[:, 0], BMI.astype(np.float32))
+    with pytest.raises(DataError, match=r"column 'emb' is of type (List\(Float64\)|list); .*drop=\['emb'\]"):
+        nb.load(data)
+
+
+def test_a_column_that_no_network_takes_is_refused_where_it_is_used() -> None:
+    frame = polars.DataFrame({"a": BMI, **NESTED, "label": ANIMALS})
+    train = nb.load(frame, split=False, features=["a"], target="label").train
+    expected = train.preprocessing.transform(table_of(frame.select("a")))[0]
+    assert np.array_equal(train.preprocessing.transform(table_of(frame))[0], expected)
+    for options, words in [
+        ({"target": "raw", "features": ["a"]}, "column 'raw' is of type Binary"),
+        ({"target": ["a", "took"]}, "column 'took' is of type Duration"),
+        ({"sample_weight": "part", "features": ["a"]}, "column 'part' is of type Struct"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            nb.load(frame, **options)
+
+
+def test_a_column_that_no_network_takes_is_left_out_of_what_is_converted(tmp_path: Path) -> None:
+    polars.DataFrame({"a": BMI, "emb": NESTED["emb"], "y": GLUCOSE}).write_parquet(tmp_path / "x.parquet")
+    convert(tmp_path / "x.parquet", tmp_path / "out", DataOptions(drop=("emb",)))
+    assert np.array_equal(np.load(tmp_path / "out" / "X.npy"), BMI.astype(np.float32)[:, None])
+    with pytest.raises(DataError, match=r"column 'emb' is of type List\(Float64\)"):
+        convert(tmp_path / "x.parquet", tmp_path / "other", DataOptions())
+
+
+def test_dates_are_text_where_training_had_other_text_beside_them(tmp_path: Path) -> None:
+    last = np.array(["2024-01-01", "2024-02-01", "never"])[np.arange(N) % 3]
+    write_file(tmp_path / "train.csv", "last,label\n" + rows(last, ANIMALS))
+    write_file(tmp_path / "test.csv", "last,label\n2024-02-01,cat\n2024-01-01,dog\n")
+    splits = nb.load(tmp_path)
+    assert splits.test.inputs.tolist() == [[0, 1, 0], [1, 0, 0]]
+    days = {"last": polars.Series(["2024-02-01"]).str.to_date()}
+    assert splits.train.preprocessing.transform(table_of(days))[0].tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "01/02/24",
+        "5-1-24",
+        "31.12.99",
+        "5 Jan 2024",
+        "5-Jan-24",
+        "Jan 5, 2024",
+        "September 30 2024",
+        "5 May 2024 10:30",
+    ],
+)
+def test_dates_of_two_digit_years_and_month_names_are_refused(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(DataError, match=f"column 'sold' holds dates, such as {cell}"):
+        load_text(tmp_path, "sold;label\n" + rows([cell] * N, ANIMALS, separator=";"))
+
+
+@pytest.mark.parametrize("cell", ["1.2.340", "45-99-24", "may", "5 marbles 2024", "Jan", "A 5 Jan 2024"])
+def test_what_only_looks_like_a_date_is_text(tmp_path: Path, cell: str) -> None:
+    assert load_text(tmp_path, f"a,b,label\n{cell},1,x\n{cell},2,y\n").feature_names == (f"a={cell}", "b")
+
+
+def test_text_with_a_value_for_more_than_half_of_the_rows_is_said(tmp_path: Path) -> None:
+    prices = [f"${i}.50" for i in range(N)]
+    half = [i // 2 for i in range(N)]
+    text = "price,code,label\n" + rows(prices, [f"c{i}" for i in half], ANIMALS)
+    splits = nb.load(write_file(tmp_path / "x.csv", text))
+    assert splits.description["text"] == (
+        f"column 'price' is text with {N} values in {N} rows, a feature each; drop=['price'] leaves it out"
+    )
+    assert "text" not in nb.load(tmp_path / "x.csv", drop=["price"]).description
+
+
+def test_masked_values_are_missing() -> None:
+    y = ["a", "b", "a"]
+    for column in (np.array([5, -9999, 7]), np.array([0.5, -9999, 1.5]), np.array(["u", "?!", "v"])):
+        masked = np.ma.array(column, mask=[False, True, False])
+        with pytest.raises(DataError, match="row 1, column 'x': the value is missing, as 1 of 3"):
+            nb.load({"x": masked, "y": y}, target="y")
+    train = nb.load(
+        {"x": np.ma.masked_less([5, -9999, 7], 0), "y": y}, target="y", missing="mean", split=False
+    ).train
+    assert train.inputs.tolist() == [[5, 0], [6, 1], [7, 0]]
+    free = np.ma.masked_less([5, 6, 7], 0)
+    assert nb.load({"x": free, "y": y}, target="y", split=False).train.inputs.tolist() == [[5], [6], [7]]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("word", ["", "x"])
+def test_two_texts_of_a_target_that_are_one_number_are_refused(tmp_path: Path, quote: str, word: str) -> None:
+    """As text they are two classes, as in a data frame; as numbers they would be one."""
+    codes = np.array(["007", "7", "12"])[np.arange(N) % 3]
+    text = "a,b,label\n" + rows(BMI, COLOURS if word else GLUCOSE, [f"{quote}{code}{quote}" for code in codes])
+    path = write_file(tmp_path / "x.csv", text)
+    with pytest.raises(LabelError, match="the target 'label' has the classes '007' and '7', which are one number"):
+        nb.load(path)
+    with pytest.raises(LabelError, match="'007' and '7'"):
+        convert(path, tmp_path / "out", DataOptions(features=("a",)))
+    assert nb.load(path, task="regression", split=False).train.targets[:3, 0].tolist() == [7, 7, 12]
+    frame = polars.DataFrame({"a": BMI, "label": codes})
+    assert nb.load(frame, split=False).train.classes == ("007", "7", "12")
+    write_file(path, text.replace("007", "7"))
+    assert nb.load(path, split=False).train.classes == ("7", "12")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
+from nnbackprop._processes import python
 from nnbackprop.data.column_types import normalized
 from nnbackprop.data.limits import MemoryBudget, max_bytes
 from nnbackprop.data.table import Table, column_names, frame_of
@@ -56,10 +57,9 @@ def read_blocks(path: Path) -> Iterator[Table]:
 def _tables(path: Path, mode: str) -> Iterator[Table]:
     import polars
 
-    command = [sys.executable, "-P", "-c", COMMAND, str(path), mode]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    reader = python(COMMAND, str(path), mode)
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors) as process:
+        with subprocess.Popen(**reader, stdout=subprocess.PIPE, stderr=errors) as process:
             assert process.stdout is not None
             try:
                 while size := int.from_bytes(process.stdout.read(LENGTH_BYTES), "little"):
@@ -136,14 +136,14 @@ def _read(path: Path, *, whole: bool) -> Iterator[polars.DataFrame]:
                 budget = MemoryBudget(str(path), size * step // rows)
                 budget.reserve_array((step, len(schema)), np.dtype(np.float64))
                 block = lazy.slice(begin, step).collect()
-                frame = frame_of(_column(s, name, budget, whole) for s, name in zip(block, names, strict=True))
+                frame = frame_of(_column(column, budget, whole) for column in block)
                 frame.columns = names
                 yield frame
         except polars.exceptions.PanicException as error:
             raise DataError(f"{path} cannot be read: it is damaged ({error}). Write it again.") from error
 
 
-def _column(column: polars.Series, name: str, budget: MemoryBudget, whole: bool) -> polars.Series:
+def _column(column: polars.Series, budget: MemoryBudget, whole: bool) -> polars.Series:
     """A column as tables have it; in blocks, files as Binary, also those with a path beside their bytes.
 
     Equal cells of text and of files share their bytes where polars reads them, and have their own from here on.
@@ -160,4 +160,4 @@ def _column(column: polars.Series, name: str, budget: MemoryBudget, whole: bool)
         budget.reserve(int(column.cat.len_bytes().sum()))
     elif kind == polars.Binary:
         budget.reserve(int(column.bin.size().sum()))
-    return column if kind == polars.Binary and not whole else normalized(column, name, budget.source)
+    return column if kind == polars.Binary and not whole else normalized(column)
