@@ -16,6 +16,7 @@ from .mapped import BLOCK_ROWS, Samples, blocks
 ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
 TargetScalingKind = Literal["none", "standard", "mean"]
 CHUNK_ROWS = BLOCK_ROWS  # 256 * 255^2 fits int32
+LARGE_SHIFT = 2.0**14  # |mean| / std from which float32 loses more than 2^-10 of a standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,21 @@ class Scaling:
     def apply(self, inputs: Samples, dtype: str, copy: bool = True) -> np.ndarray:
         """Scaled inputs (..., *sample_shape) in `dtype`, computed in `dtype` as on a device.
 
+        Numbers of float64 with a mean that is large beside their spread are scaled in float64 and rounded after.
         Without `copy` an array that has that dtype is written to.
         """
         x: np.ndarray = inputs.astype(dtype, copy=copy)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
+        if inputs.dtype == np.float64 != x.dtype and (large := self.has_large_shift).any():
+            exact = np.asarray(inputs) * self.scale + self.shift
+            np.copyto(x, exact.astype(dtype), where=large)
         return x
+
+    @property
+    def has_large_shift(self) -> np.ndarray:
+        """Bool of the shape of `shift`: where inputs are scaled in float64, as float32 would lose their digits."""
+        return np.abs(self.shift) > LARGE_SHIFT
 
     def scale_targets(self, targets: np.ndarray, dtype: str) -> np.ndarray:
         """Scaled targets (n, k) in `dtype`, computed in float64: a mean far from 0 costs no digits."""
@@ -58,7 +68,12 @@ class Scaling:
         return (outputs.astype(np.float64) - self.target_scaling.shift) / self.target_scaling.scale
 
     def check(self, train: Dataset, dtype: str) -> None:
-        """ScalingError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""
+        """ScalingError, naming the first feature, unless scale and shift are finite numbers of `dtype`.
+
+        So are those of targets in float64, in which they are scaled.
+        """
+        if self.target_scaling is not None:
+            self.target_scaling._check_targets(train)
         with np.errstate(over="ignore"):
             finite = np.isfinite(self.scale.astype(dtype)) & np.isfinite(self.shift.astype(dtype))
         if finite.all():
@@ -72,6 +87,18 @@ class Scaling:
             f"{train.source}: the scaling of {which}, whose values lie in {low:g} .. {high:g}, "
             f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
             "divide by: put the values in another unit, so that they are of ordinary size, or take scale='none'.",
+        )
+
+    def _check_targets(self, train: Dataset) -> None:
+        finite = np.isfinite(self.scale) & np.isfinite(self.shift)
+        if finite.all():
+            return
+        j = int(np.argmin(finite))
+        t = train.targets[:, j]
+        raise ScalingError(
+            f"{train.source}: the scaling of target {j}, whose values lie in {t.min():g} .. {t.max():g}, is one "
+            "that float64 cannot hold. Their spread is too small or too large to divide by: put the values in "
+            "another unit, so that they are of ordinary size."
         )
 
 
@@ -120,14 +147,19 @@ def _fit_inputs(kind: str, train: Dataset) -> Scaling:
 
 
 def _fit_targets(kind: str, targets: np.ndarray) -> Scaling:
-    """With std 1 where a target is constant, and mean 1 where it is not above 0."""
-    mean = targets.mean(axis=0)
-    if kind == "mean":
-        scale = 1 / np.where(mean > 0, mean, 1.0)
-        return Scaling(scale, np.zeros_like(scale))
-    std = targets.std(axis=0)
-    scale = 1 / np.where((targets.min(axis=0) == targets.max(axis=0)) | (std == 0), 1.0, std)
-    return Scaling(scale, -mean * scale)
+    """With std 1 where a target is constant, and mean 1 where it is not above 0.
+
+    Not finite where float64 does not hold mean, std or their inverse.
+    """
+    with np.errstate(all="ignore"):
+        mean = targets.mean(axis=0)
+        if kind == "mean":
+            scale = 1 / np.where(mean > 0, mean, 1.0)
+            return Scaling(np.where(np.isinf(mean), np.nan, scale), np.zeros_like(scale))
+        std = targets.std(axis=0)
+        constant = targets.min(axis=0) == targets.max(axis=0)
+        scale = np.where(constant, 1.0, np.where(np.isinf(std), np.nan, 1 / std))
+        return Scaling(scale, -mean * scale)
 
 
 def moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:

@@ -24,9 +24,10 @@ from .onnx_graph import OnnxGraph
 def export_onnx(model: Exportable, path: str | Path) -> None:
     """Write a `TrainedModel`, or a `Trainer` that has been fit, to an ONNX file, whole or not at all.
 
-    The input is `inputs` (n, *sample_shape), n raw samples: uint8 where the network was trained on bytes, else of
-    the parameters' dtype. Of a network that was trained on a table, each column is an input (n,) by its name:
-    float64, NaN where it is missing, or text, empty where it is missing.
+    The input is `inputs` (n, *sample_shape), n raw samples: uint8 where the network was trained on bytes, float64
+    where float32 would lose digits of the numbers it was trained on, else of the parameters' dtype. Of a network
+    that was trained on a table, each column is an input (n,) by its name: float64, NaN where it is missing, or
+    text, empty where it is missing.
 
     The outputs are `labels` (n,) int32, which index the class names, JSON in the metadata `classes`, and
     `probabilities` (n, k) as `predict_proba` gives them. Of several labels at once, `labels` is (n, k), 0 or 1; a
@@ -78,7 +79,11 @@ def _preprocessed(graph: OnnxGraph, model: Exportable) -> Array:
     e, preprocessing = model.evaluator, model.preprocessing
     if preprocessing is not None and takes_columns(preprocessing):
         return _scaled(graph, e.scaling, features(graph, preprocessing), e.dtype)
-    raw = graph.input("inputs", "uint8" if model.input_dtype == "uint8" else e.dtype, model.sample_shape)
+    exact = model.input_dtype == "float64" and e.scaling.has_large_shift.any()
+    dtype = "uint8" if model.input_dtype == "uint8" else "float64" if exact else e.dtype
+    raw = graph.input("inputs", dtype, model.sample_shape)
+    if exact:
+        return graph.xp.astype(_scaled(graph, e.scaling, raw, "float64"), getattr(graph.xp, e.dtype))
     return _scaled(graph, e.scaling, raw, e.dtype)
 
 

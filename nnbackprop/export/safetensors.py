@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from nnbackprop._files import write_atomically
@@ -42,8 +43,10 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     `nn.Sequential` of the same layers: `0.weight` (out, in) or (out, in, kh, kw), `0.bias` and so on; of others
     they have the names and shapes they have here. PyTorch's images are (channels, rows, columns), and so are the
     rows of a dense layer after Flatten. `scale` and `shift` are beside them, as the network takes inputs * scale +
-    shift; `target_scale` and `target_shift` too where targets are scaled: the outputs are targets * scale + shift.
-    The metadata has the class names, JSON in `classes`.
+    shift, in float64 where float32 would lose digits; `target_scale` and `target_shift` too where targets are
+    scaled: the outputs are targets * scale + shift. The metadata has the class names, JSON in `classes`. Of a
+    table it has the `preprocessing`, as in an ONNX file, and the `feature_names`; there `inputs` are the features
+    that the preprocessing makes, offsets taken off.
 
     Raises:
         UsageError: the features of an image meet a layer that says nothing of their order: a Residual, or a layer
@@ -59,13 +62,18 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     orders = iter(feature_orders(network, model.sample_shape))
     tree = map_layers(lambda layer, p: _in_pytorchs_layout(layer, p, next(orders)), network, params)
     tensors = {path[1:].replace("/", "."): array for path, array in flatten(tree, "").items()}
-    scale, shift = (_channels_first(array.astype(e.dtype)) for array in (e.scaling.scale, e.scaling.shift))
+    dtype = "float64" if e.scaling.has_large_shift.any() else e.dtype
+    scale, shift = (_channels_first(array.astype(dtype)) for array in (e.scaling.scale, e.scaling.shift))
     tensors |= {"scale": scale, "shift": shift}
     if (targets := e.scaling.target_scaling) is not None:
         tensors |= {"target_scale": targets.scale.astype(e.dtype), "target_shift": targets.shift.astype(e.dtype)}
     # the memory of a transposed view would be written as it lies
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
-    write_atomically(Path(path), save(arrays, {"format": "pt", "classes": json.dumps(model.classes)}))
+    metadata = {"format": "pt", "classes": json.dumps(model.classes)}
+    if model.preprocessing is not None:
+        metadata["preprocessing"] = msgspec.json.encode(model.preprocessing).decode()
+        metadata["feature_names"] = json.dumps(model.preprocessing.feature_names)
+    write_atomically(Path(path), save(arrays, metadata))
 
 
 def feature_orders(network: Sequential, sample_shape: Shape) -> list[np.ndarray | None]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from nnbackprop._processes import python
 from nnbackprop.nn.layers import ACTIVATIONS
 from nnbackprop.optim import OPTIMIZERS
 from nnbackprop.runs.config_files import load_recipe, recipes
@@ -66,10 +65,8 @@ def recipe(name: str) -> dict[str, Any]:
 @cache
 def backends() -> dict[str, Any]:
     """The array libraries, and why one does not work; looking takes some seconds, and is done once."""
-    paths = os.pathsep.join(map(os.path.abspath, sys.path))
     done = subprocess.run(
-        [sys.executable, "-P", "-c", LIST_BACKENDS],
-        env={**os.environ, "PYTHONPATH": paths},
+        **python(LIST_BACKENDS),
         stdin=subprocess.DEVNULL,
         capture_output=True,  # where the server ends meanwhile, nothing is said
         encoding="utf-8",

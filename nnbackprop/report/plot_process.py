@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnbackprop._processes import python
+
 from .prediction_metrics import confidence_of
 
 if TYPE_CHECKING:
@@ -161,11 +163,9 @@ class PlotData:
 
 def draw_run(run: Run) -> list[str]:
     """Write the plots of a finished run; a message for each that failed: no plot fails a finished run."""
-    paths = os.pathsep.join(map(os.path.abspath, sys.path))
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-c", COMMAND, str(run.run_dir.plots_dir)],
-            env={**os.environ, "PYTHONPATH": paths},
+            **python(COMMAND, str(run.run_dir.plots_dir)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

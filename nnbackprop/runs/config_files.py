@@ -20,6 +20,9 @@ from nnbackprop.errors import RunFolderError, UsageError
 from .config import PLAIN_NETWORK, Config, idle_settings
 from .settings import BACKSLASH_ADVICE, parse_settings, with_changes, with_current_names, without_none
 
+OF_A_CONFIG_TOML = {"title", "seed", "keep_checkpoints", "progress", "runs_dir"}
+"""Settings that tell a config.toml of any version, which is whole and leaves out what is None, from a recipe."""
+
 BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
 MAX_FILE_SIZE = 2**18  # bytes: one of ours has 2,000, and as many more as a table has names of columns
 MAX_DOTS = 100  # in a line: for names like a.a.a tomllib takes quadratic time; so the worst file takes a second
@@ -37,13 +40,21 @@ def load_recipe(recipe: str) -> Config:
 
 
 def parse_recipe(recipe: str, settings: Mapping[str, Any]) -> Config:
-    """The recipe with these settings; UsageError names one that is unknown or has a wrong value."""
+    """The recipe with these settings; UsageError names one that is unknown or has a wrong value.
+
+    What they leave out is as in the packaged recipe that they name by `recipe`, where there is one of that name.
+    """
     if "search" in settings:
         raise UsageError(
             f"The recipe {recipe} has a table [search], which nnbackprop search reads: leave it out to train, or "
             f"give the file to nnbackprop search, whose best.toml can be trained."
         )
-    return parse_settings({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
+    source = f"The recipe {recipe}"
+    config = parse_settings({"recipe": Path(recipe).stem, **settings}, source)
+    base = recipes().get(config.recipe) if "recipe" in settings else None
+    if base is None or with_current_names(settings).keys() >= OF_A_CONFIG_TOML:
+        return config
+    return apply_overrides(parse_settings(_read_toml(base), str(base)), settings, source)
 
 
 def read_recipe(recipe: str) -> dict[str, Any]:

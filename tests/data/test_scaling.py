@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from nnbackprop.data import Dataset, fit_scaling
+from nnbackprop.data import Dataset, fit_scaling, load
 from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, _moments_of_sums, moments
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, ScalingError, UsageError
 
 RNG = np.random.default_rng(8)
 BYTES = RNG.integers(0, 256, (3 * CHUNK_ROWS + 7, 6), np.uint8)
@@ -161,3 +163,45 @@ def test_targets_without_a_scaling_stay_as_they_are() -> None:
     t = np.array([[1.0], [2.0]], np.float32)
     assert Scaling.identity().scale_targets(t, "float32") is t
     assert Scaling.identity().unscale_targets(t) is t
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"), [("standard", 5e-324), ("standard", 1e-200), ("standard", 1e200), ("mean", 5e-324)]
+)
+def test_targets_whose_spread_is_beyond_float64_are_refused(kind: Any, unit: float) -> None:
+    """The square of 1e-200 is 0, and that of 1e200 infinite; 1 / 5e-324 is, too."""
+    data = numbers(np.array([[7.0, 1], [7, 2], [7, 4]]) * [1, unit])
+    with pytest.raises(ScalingError, match="the scaling of target 1, whose values lie in"):
+        fit_scaling("none", data, kind).check(data, "float32")
+
+
+def test_numbers_far_from_0_keep_their_digits_in_float32() -> None:
+    """Beside one that is scaled in float32 as ever; in 1.7e9 float32 tells 128 apart."""
+    x = np.column_stack([1.7e9 + RNG.uniform(0, 100, 500), RNG.normal(3, 2, 500)])
+    expected = (x - x.mean(axis=0)) / x.std(axis=0)
+    data = dataset(x)
+    scaling = fit_scaling("per-feature", data)
+    scaled = scaling.apply(data.inputs, "float32")
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, expected, rtol=0, atol=2e-6)
+    assert np.array_equal(scaled[:, 1], in_float32(scaling, x)[:, 1])
+    assert np.array_equal(scaling.apply(x.reshape(5, 100, 2), "float32", copy=False).reshape(-1, 2), scaled)
+    both = fit_scaling("standard", dataset(x[:, :1])).apply(x[:, :1], "float32")
+    np.testing.assert_allclose(both, expected[:, :1], rtol=0, atol=2e-6)
+
+
+def in_float32(scaling: Scaling, x: np.ndarray) -> np.ndarray:
+    """x * scale + shift, each step in float32."""
+    return x.astype(np.float32) * scaling.scale.astype(np.float32) + scaling.shift.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["none", "standard", "per-feature"])
+def test_numbers_near_0_have_the_bits_of_a_scaling_in_float32(kind: str) -> None:
+    """Of tables, of 20x20 digits in float64, and of bytes."""
+    digits = np.clip(RNG.normal(0.1, 0.3, (50, 400)), 0, 1)
+    tables = [load(name, split=False).train.inputs for name in ("iris", "weight-height", "house-prices")]
+    for x in (*tables, tables[0].astype(np.float64), digits, BYTES, BYTES.astype(np.float64)):
+        scaling = fit_scaling(kind, dataset(x))
+        assert np.array_equal(scaling.apply(x, "float32"), in_float32(scaling, x))
+        in_float64 = x.astype(np.float64) * scaling.scale + scaling.shift
+        assert np.array_equal(scaling.apply(x, "float64"), in_float64)

@@ -196,6 +196,20 @@ def test_raw_bytes_are_scaled_in_the_graph(onnx: Any, kind: str, dtype: str, tmp
     np.testing.assert_allclose(got, trainer.predict(pixels), rtol=0, atol=TOLERANCE[dtype])
 
 
+def test_numbers_far_from_0_are_scaled_in_float64(onnx: Any, tmp_path: Path) -> None:
+    x = 1.7e9 + np.random.default_rng(0).uniform(0, 100, (50, 2))
+    data = Dataset(x, np.where(x[:, 0] > 1.7e9 + 50, "late", "early"))
+    network, scaling = Sequential(Dense(2)), fit_scaling("per-feature", data)
+    trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, backend=NumpyBackend(), scaling=scaling)
+    trainer.initialize(data)
+    params = trainer.host_params()
+    z = (x - x.mean(axis=0)) / x.std(axis=0) @ params[0]["W"]
+    expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    path = saved(trainer, tmp_path)
+    np.testing.assert_allclose(run(path, x)["probabilities"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(OnnxModel.open(path).predict(x)[1], trainer.predict_proba(x), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("loss", [LOSSES[name]() for name in LOSSES if "cross-entropy" not in name], ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_a_regressions_outputs_are_in_the_units_of_its_targets(

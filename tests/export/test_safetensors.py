@@ -34,10 +34,12 @@ from nnbackprop import (
     Trainer,
     export_safetensors,
     fit_scaling,
+    load,
 )
 from nnbackprop.errors import UsageError
 from tests.support.commands import draw_no_plots, run
 from tests.support.layer_rows import moved
+from tests.support.tables import write_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -269,5 +271,41 @@ def test_the_pages_program_in_onnxruntime_names_the_classes(
     images, labels = exported
     assert run("export", "small", "--onnx", "model.onnx") == 0
     capsys.readouterr()
-    exec(compile(of("import json"), str(PAGE), "exec"), {"images": images})
+    exec(compile(of('{"inputs": images}'), str(PAGE), "exec"), {"images": images})
     assert capsys.readouterr().out == f"{[str(label) for label in labels[:10]]}\n"
+
+
+def test_the_pages_program_for_a_table_makes_its_inputs(in_a_folder_of_its_own: None) -> None:
+    """Of a column far from 0, of text, truth values and missing ones."""
+    rng = np.random.default_rng(0)
+    time = 1.7e9 + rng.uniform(0, 100, 40)
+    table = {
+        "age": [None if i % 7 == 0 else float(i) for i in range(40)],
+        "colour": [None if i % 9 == 0 else ("red", "blue")[i % 2] for i in range(40)],
+        "time": time,
+        "tame": ["true" if i % 3 else "false" for i in range(40)],
+        "kind": np.where(time > 1.7e9 + 50, "late", "early"),
+    }
+    write_table("flowers.csv", table)
+    data = load("flowers.csv", missing="mean", split=False).train
+    trainer = untrained(Sequential(Dense(2)), data, rng)
+    export_safetensors(trainer, "iris.safetensors")
+    names: dict[str, Any] = {}
+    exec(compile(of("safe_open"), str(PAGE), "exec"), names)
+    np.testing.assert_allclose(names["inputs"], data.inputs, rtol=1e-6)
+    np.testing.assert_allclose(names["x"], trainer.scaling.apply(data.inputs, "float64"), rtol=0, atol=1e-5)
+    with safe_open("iris.safetensors", "np") as file:
+        assert json.loads(file.metadata()["feature_names"]) == list(data.feature_names)
+
+
+def test_a_shift_that_float32_cannot_hold_is_float64(tmp_path: Path) -> None:
+    x = 1.7e9 + np.random.default_rng(0).uniform(0, 100, (50, 1))
+    data = Dataset(x, np.where(x[:, 0] > 1.7e9 + 50, "late", "early"))
+    trainer = Trainer(
+        Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, scaling=fit_scaling("per-feature", data)
+    )
+    trainer.initialize(data)
+    export_safetensors(trainer, tmp_path / "model.safetensors")
+    state = load_file(tmp_path / "model.safetensors")
+    np.testing.assert_allclose(x * state["scale"] + state["shift"], (x - x.mean()) / x.std(), rtol=0, atol=1e-6)
+    assert state["0.weight"].dtype == np.float32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,32 @@ RECIPES = (
 
 def test_these_are_the_recipes() -> None:
     assert tuple(recipes()) == RECIPES
+
+
+def test_a_file_that_names_a_packaged_recipe_begins_with_its_settings(tmp_path: Path) -> None:
+    """As the command line does with flags; and a title of its own is none."""
+    path = tmp_path / "mine.toml"
+    path.write_text('recipe = "table"\ndata = "a.csv"\nhidden = [8]\nepochs = 3\n', encoding="utf-8")
+    assert load_recipe(str(path)) == resolve("table", {"data": "a.csv", "hidden": (8,), "epochs": 3})
+    path.write_text('recipe = "tables"\ndata = "a.csv"\n', encoding="utf-8")
+    assert load_recipe(str(path)) == Config(recipe="tables", data="a.csv")
+    path.write_text('data = "a.csv"\n', encoding="utf-8")
+    assert load_recipe(str(path)) == Config(recipe="mine", data="a.csv")
+    path.write_text("recipe = [1]\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="has recipe ="):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", ["cnn", "iris", "weight-height"])
+def test_a_config_toml_that_names_its_recipe_is_whole(name: str, tmp_path: Path) -> None:
+    """It leaves out what is None, as the number of outputs here, which the recipe may give."""
+    config = replace(resolve(name, {}), n_outputs=None)
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert load_recipe(str(path)) == config
+    former = path.read_text(encoding="utf-8").replace("lr_changes = []\n", "").replace("keep_checkpoints", "keep")
+    path.write_text(former, encoding="utf-8")
+    assert load_recipe(str(path)) == config
 
 
 @pytest.mark.parametrize("name", RECIPES)

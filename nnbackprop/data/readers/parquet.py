@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
+from nnbackprop._processes import python
 from nnbackprop.data.column_types import normalized
 from nnbackprop.data.limits import MemoryBudget, max_bytes
 from nnbackprop.data.table import Table, column_names, frame_of
@@ -56,10 +57,9 @@ def read_blocks(path: Path) -> Iterator[Table]:
 def _tables(path: Path, mode: str) -> Iterator[Table]:
     import polars
 
-    command = [sys.executable, "-P", "-c", COMMAND, str(path), mode]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    reader = python(COMMAND, str(path), mode)
     with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors) as process:
+        with subprocess.Popen(**reader, stdout=subprocess.PIPE, stderr=errors) as process:
             assert process.stdout is not None
             try:
                 while size := int.from_bytes(process.stdout.read(LENGTH_BYTES), "little"):
