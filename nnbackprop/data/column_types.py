@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "?")
 """Cells that stand for a missing value, as pandas reads them, and the `?` of the UCI repository."""
 
+NO_TEXT = ("", "NaN", "nan")  # text that is missing where a format has null beside it: None may be a class there
 MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip and no category
 DAY = r"(0?[1-9]|[12]\d|3[01])"
 MONTH = (
@@ -42,7 +43,7 @@ def normalized(column: polars.Series) -> polars.Series:
     if kind.is_numeric():
         return as_bytes(column.cast(polars.Float64).fill_nan(None))
     if kind in (polars.Categorical, polars.Enum, polars.String):
-        return column.cast(polars.String).replace(dict.fromkeys(MISSING, None))
+        return column.cast(polars.String).str.strip_chars().replace(dict.fromkeys(NO_TEXT, None))
     if kind in (polars.Boolean, polars.Date, polars.Datetime):
         return column
     return unusable(str(kind), len(column))

@@ -50,6 +50,13 @@ def test_classes_are_the_names_of_folders_and_samples_the_pixels(tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize("suffix", ["jpeg", "jpe", "jfif", "JFIF"])
+def test_jpeg_has_several_suffixes(tmp_path: Path, suffix: str) -> None:
+    for name in ("cat", "dog"):
+        save(tmp_path / name / "1.jpg", grey()).rename(tmp_path / name / f"1.{suffix}")
+    assert load(tmp_path, split=False).train.inputs.shape == (2, 72)
+
+
 def test_colour_images_have_their_channels_last(tmp_path: Path) -> None:
     red = np.zeros((9, 8, 3), np.uint8)
     red[..., 0] = 250

@@ -322,7 +322,7 @@ def test_a_single_npy_is_a_table_without_names(tmp_path: Path) -> None:
         ({"a": [[1], [2]], "label": [0, 1]}, r"column 'a' has shape \(2, 1\)"),
         ({"a": polars.Series([[1], [2]]), "label": [0, 1]}, "column 'a' is of type List"),
         ({"a": np.array([1, 2], "m8[s]"), "label": [0, 1]}, r"column 'a' is of type timedelta64\[s\]"),
-        ({"a": [timedelta(1), timedelta(2)], "label": [0, 1]}, "column 'a' holds timedelta"),
+        ({"a": [timedelta(1), timedelta(2)], "label": [0, 1]}, "column 'a' is of type timedelta"),
         ({"a": np.array([1, 2j]), "label": [0, 1]}, "column 'a' is of type complex128"),
         ({"label": [0, 1]}, "no feature is left beside the target label"),
         (7, "A int cannot be loaded"),
@@ -880,3 +880,26 @@ def test_two_texts_of_a_target_that_are_one_number_are_refused(tmp_path: Path, q
     assert nb.load(frame, split=False).train.classes == ("007", "7", "12")
     write_file(path, text.replace("007", "7"))
     assert nb.load(path, split=False).train.classes == ("7", "12")
+
+
+def test_a_header_in_another_case_is_a_header(tmp_path: Path) -> None:
+    preprocessing = nb.load({"x": BMI, "z": GLUCOSE, "label": ANIMALS}, split=False).train.preprocessing
+    table = csv.read(write_file(tmp_path / "x.csv", "X,Z\n1.5,2\n3,4\n"), expected=preprocessing.columns)
+    with pytest.raises(
+        DataError, match=r"has no column x, z, which the network was trained on\. Its columns are X, Z"
+    ):
+        preprocessing.transform(table)
+    bare = csv.read(write_file(tmp_path / "x.csv", "1,2\n3.5,4\n"), expected=preprocessing.columns)
+    assert preprocessing.transform(bare)[0].tolist() == [[1, 2], [3.5, 4]]
+
+
+def test_text_of_data_frames_is_as_in_a_csv_file_and_none_a_class(tmp_path: Path) -> None:
+    colours = ["red ", " red", "blue", None]
+    colours, label = colours * 2, ["None", "Apnea", "NA", "null"] * 2
+    frame = polars.DataFrame({"colour": colours, "label": label})
+    train = nb.load(frame, missing="mean", split=False).train
+    assert train.feature_names == ("colour=blue", "colour=red", "colour=missing")
+    assert train.inputs.tolist() == [[0, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]] * 2
+    assert [train.classes[k] for k in train.targets] == label
+    rows_of_file = csv.read(write_file(tmp_path / "x.csv", "colour,b\nred ,1\nblue,2\n"))
+    assert train.preprocessing.transform(rows_of_file)[0].tolist() == [[0, 1, 0], [1, 0, 0]]

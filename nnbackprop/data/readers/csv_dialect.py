@@ -136,10 +136,10 @@ def _has_header(
     """
     if options.header != "auto":
         return options.header == "yes"
-    if expected:
-        return bool(set(first) & set(expected))
+    if set(first) & set(expected):
+        return True
     numbers = [_is_number(cell, decimal_comma) for cell in first]
-    if _is_numbered(first):
+    if _is_numbered(first) and not expected:
         return len(first) >= MIN_NUMBERED or any(re.match(DECIMAL_POINT, cell) for row in below for cell in row)
     if all(number or cell in MISSING for number, cell in zip(numbers, first, strict=True)):
         return False
@@ -151,6 +151,8 @@ def _has_header(
     }
     if any(_is_numeric_column(column, decimal_comma) for column in columns.values()):
         return True
+    if expected:
+        return False
     recurring = {j for j, column in columns.items() if first[j] in column}
     if 2 * len(recurring) > len(columns):
         return False

@@ -20,7 +20,7 @@ from nnbackprop.data.limits import MemoryBudget
 from nnbackprop.errors import DataError, NnbackpropError, UsageError
 
 Channels = Literal["auto", "grey", "rgb"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp")
 OTHER_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # of images that are not read
 FORMATS = "PNG, JPEG, BMP or WebP"
 GREY_MODES = ("1", "L", "LA", "La")
