@@ -45,15 +45,11 @@ class Scaling:
         x: np.ndarray = inputs.astype(dtype, copy=copy)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
-        if inputs.dtype == np.float64 != x.dtype and (large := self.has_large_shift).any():
+        large = has_large_shift(self)
+        if inputs.dtype == np.float64 != x.dtype and large.any():
             exact = np.asarray(inputs) * self.scale + self.shift
             np.copyto(x, exact.astype(dtype), where=large)
         return x
-
-    @property
-    def has_large_shift(self) -> np.ndarray:
-        """Bool of the shape of `shift`: where inputs are scaled in float64, as float32 would lose their digits."""
-        return np.abs(self.shift) > LARGE_SHIFT
 
     def scale_targets(self, targets: np.ndarray, dtype: str) -> np.ndarray:
         """Scaled targets (n, k) in `dtype`, computed in float64: a mean far from 0 costs no digits."""
@@ -160,6 +156,11 @@ def _fit_targets(kind: str, targets: np.ndarray) -> Scaling:
         constant = targets.min(axis=0) == targets.max(axis=0)
         scale = np.where(constant, 1.0, np.where(np.isinf(std), np.nan, 1 / std))
         return Scaling(scale, -mean * scale)
+
+
+def has_large_shift(scaling: Scaling) -> np.ndarray:
+    """Bool of the shape of `shift`: where float64 inputs are scaled in float64, as float32 would lose digits."""
+    return np.abs(scaling.shift) > LARGE_SHIFT
 
 
 def moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import msgspec
 from backends import Array, leaves, tree_map
 from nnbackprop._files import write_atomically
 from nnbackprop.data.raw import Task
-from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.scaling import Scaling, has_large_shift
 from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.nn.metrics import ClassificationMetrics, RegressionMetrics, predicted_classes
 from nnbackprop.runs.checkpoint import flatten
@@ -79,7 +79,7 @@ def _preprocessed(graph: OnnxGraph, model: Exportable) -> Array:
     e, preprocessing = model.evaluator, model.preprocessing
     if preprocessing is not None and takes_columns(preprocessing):
         return _scaled(graph, e.scaling, features(graph, preprocessing), e.dtype)
-    exact = model.input_dtype == "float64" and e.scaling.has_large_shift.any()
+    exact = model.input_dtype == "float64" and has_large_shift(e.scaling).any()
     dtype = "uint8" if model.input_dtype == "uint8" else "float64" if exact else e.dtype
     raw = graph.input("inputs", dtype, model.sample_shape)
     if exact:

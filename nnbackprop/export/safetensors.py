@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from nnbackprop._files import write_atomically
+from nnbackprop.data.scaling import has_large_shift
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm, PReLU, Reshape
 from nnbackprop.nn.layers.base import Params, Shape, map_layers
@@ -62,7 +63,7 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     orders = iter(feature_orders(network, model.sample_shape))
     tree = map_layers(lambda layer, p: _in_pytorchs_layout(layer, p, next(orders)), network, params)
     tensors = {path[1:].replace("/", "."): array for path, array in flatten(tree, "").items()}
-    dtype = "float64" if e.scaling.has_large_shift.any() else e.dtype
+    dtype = "float64" if has_large_shift(e.scaling).any() else e.dtype
     scale, shift = (_channels_first(array.astype(dtype)) for array in (e.scaling.scale, e.scaling.shift))
     tensors |= {"scale": scale, "shift": shift}
     if (targets := e.scaling.target_scaling) is not None:
