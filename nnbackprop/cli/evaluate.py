@@ -88,9 +88,14 @@ def evaluate(
 
 
 def _print_scores(dataset: Dataset, values: Mapping[str, float], report: RenderableType) -> None:
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
+    shown = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items())
     out.print(f"{escape(dataset.source)}: {shown} of {len(dataset)} samples", soft_wrap=True)
     out.print(report)
+
+
+def _shown(value: float) -> str:
+    """To four decimals, or to five digits where those would be too few or too many."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e9 else f"{value:.4e}"
 
 
 def _evaluate_onnx(
@@ -136,10 +141,14 @@ def predict(
 ) -> int:
     """Print the predicted class or labels of each sample and how likely they are, or the predicted numbers."""
     from nnbackprop._files import write_atomically
+    from nnbackprop.errors import UsageError
     from nnbackprop.report.prediction_file import predictions_csv
     from nnbackprop.report.tables import MAX_ROWS, label_table, prediction_table, value_table
     from nnbackprop.runs.samples import read_samples
 
+    for name in images:
+        if output is not None and output.exists() and Path(name).exists() and output.samefile(name):
+            raise UsageError(f"--output {output} is {name}, which it would overwrite: give another name.")
     trained, found = options.open(run), []
     for name, inputs in read_samples(list(images), trained, lambda note: err.print(note, markup=False), as_is):
         probabilities = trained.predict_proba_or_values(inputs, name)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnbackprop._html import html_table
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, InputError, UsageError
 
 from .column_roles import ColumnRoles
 from .limits import format_names
@@ -93,7 +93,12 @@ class Dataset:
     def _read_frame(self) -> np.ndarray:
         """The numbers of a data frame, whose columns name the features; DataError for text."""
         table = table_of(self.inputs, self.source)
-        preprocessing = Preprocessing.fit(table, ColumnRoles((), table.columns, "classification", "", ""))
+        try:
+            preprocessing = Preprocessing.fit(table, ColumnRoles((), table.columns, "classification", "", ""))
+        except InputError as error:
+            raise InputError(
+                f"{error} These are options of nb.load(frame, target=...), and nb.Dataset has none."
+            ) from error
         if preprocessing.categories:
             raise DataError(
                 f"{self.source}: column {next(iter(preprocessing.categories))!r} is text, and what text "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars
 
 FLOAT32_DIGITS = 2.0**-24  # relative error of float32
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 NO_TEXT = re.compile(r"-?(0|[1-9]\d*)|true|false")  # names of classes that whole numbers and truth values have
 LEADING_ZERO = re.compile(r"0\d+")
 MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32 may cost
@@ -199,7 +200,15 @@ class Preprocessing:
         check_column(table, name, column, self.missing)
         values = column.cast(polars.Float64)
         filled = values.fill_null(self.fill.get(name, 0.0)).to_numpy()
-        out[:, 0] = filled - self.offsets.get(name, 0.0)
+        numbers = filled - self.offsets.get(name, 0.0)
+        beyond = np.abs(numbers) > MAX_FLOAT32
+        if beyond.any():
+            row = int(np.argmax(beyond))
+            raise InputError(
+                f"{table.at(name, row)}: {filled[row]:g} is beyond float32, which ends at {MAX_FLOAT32:.2g}. "
+                f"Put the column in another unit, or leave it out with drop=[{name!r}]."
+            )
+        out[:, 0] = numbers
         if name not in self.indicators:
             return 1
         out[:, 1] = values.is_null().to_numpy()
@@ -224,8 +233,9 @@ def check_column(table: Table, name: str, column: polars.Series, missing: str, i
         row = int(column.is_null().arg_true()[0])
         raise InputError(
             f"{table.at(name, row)}: the value is missing, as {column.null_count()} of {len(column)} are in this "
-            "column. Give missing='mean' or 'median' to fill in numbers (each such column gets an indicator, "
-            f"and missing text is a category), leave the column out with drop=[{name!r}], or remove such rows."
+            "column. Give missing='mean' or missing='median' to fill in numbers (each such column gets an "
+            f"indicator, and missing text is a category), leave the column out with drop=[{name!r}], or remove "
+            "such rows."
         )
     if column.dtype == polars.Float64 and column.is_infinite().any():
         row = int(column.is_infinite().fill_null(False).arg_true()[0])

@@ -214,17 +214,16 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:
         )
     if np.ma.is_masked(inputs):
         raise InputError("Inputs are a masked array with masked values: fill them in, or leave out those samples.")
+    shape = ", ".join(("n", *map(str, sample_shape)))
     try:
         x = inputs if isinstance(inputs, MappedArray) else np.ascontiguousarray(inputs)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"Inputs are no array of numbers ({error}): pass an array (n, {sample_shape}), each row of the same "
-            "length."
+            f"Inputs are no array of numbers ({error}): pass an array ({shape}), each row of the same length."
         ) from error
     if x.dtype.kind not in "buif":
-        raise DataError(f"Inputs are of type {x.dtype}; numbers are needed, an array (n, {sample_shape}).")
+        raise DataError(f"Inputs are of type {x.dtype}; numbers are needed, an array ({shape}).")
     if x.shape[1:] != sample_shape:
-        shape = ", ".join(("n", *map(str, sample_shape)))
         raise ShapeError(
             f"Inputs have shape {x.shape} and must be ({shape}), one row a sample: pass "
             "images.reshape(len(images), -1) for vectors, and x.reshape(1, -1) for a single sample."

@@ -156,3 +156,8 @@ def test_categories_that_training_did_not_have_are_warned_of(tmp_path: Path) -> 
         with pytest.warns(UserWarning, match="column 'room' has '7', which training did not have") as found:
             model.evaluate(numbers)
         assert len(found) == 1
+
+
+def test_a_data_set_of_a_frame_with_missing_values_is_sent_to_load() -> None:
+    with pytest.raises(DataError, match=r"missing='mean' or missing='median'.* options of nb\.load\(frame"):
+        nb.Dataset({"a": [1.0, None]}, ["x", "y"])

@@ -124,6 +124,10 @@ def test_columns_without_names_are_found_by_their_place() -> None:
     [
         ({"income": ["x"] * N}, "row 0, column 'income': 'x' is text, and the network was trained on numbers"),
         ({"income": np.full(N, np.inf)}, "row 0, column 'income': the value is infinite"),
+        (
+            {"income": np.full(N, 1e300)},
+            r"row 0, column 'income': 1e\+300 is beyond float32, which ends at 3.4e\+38",
+        ),
         ({"work": ["w" * 200] * N}, "'work' holds text of up to 200 characters"),
     ],
 )

@@ -14,7 +14,10 @@ import pytest
 from nnbackprop.data import load_raw, mapped
 from nnbackprop.data.mapped import MappedArray
 from nnbackprop.diagnostics.doctor import DATA_CHECKS
+from nnbackprop.diagnostics.doctor.labels import classes_imbalanced
+from nnbackprop.diagnostics.doctor.probes import DataProbe
 from nnbackprop.diagnostics.doctor.run import diagnose
+from nnbackprop.diagnostics.findings import Finding
 from nnbackprop.errors import DataError
 from tests.support.clouds import clouds
 
@@ -286,3 +289,12 @@ def test_a_file_that_is_no_data_set_is_an_error() -> None:
     Path("set.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(DataError, match="cannot be read"):
         diagnose(None, {"data": "set.npz"})
+
+
+def test_a_rare_class_is_called_by_its_name() -> None:
+    """It is label 1 of the two: its index says nothing to a reader."""
+    kinds = np.array(["common"] * 395 + ["rare"] * 5)
+    found = classes_imbalanced(DataProbe(load_raw({"a": np.arange(400.0), "kind": kinds})))
+    assert isinstance(found, Finding)
+    assert found.evidence.startswith("Label common has 395 samples and label rare 5, 79 times fewer.")
+    assert "--class-weight balanced, or repeat samples of rare" in found.fix

@@ -320,3 +320,30 @@ def test_an_attack_moves_each_column_by_its_own_range_and_no_category(capsys: py
     capsys.readouterr()
     assert run("attack", "attacked", "--epsilon", "0.01") == 0
     assert "after moving each feature by 0.01 of its own range; categories are not moved" in said(capsys)
+
+
+def test_predictions_neither_overwrite_their_input_nor_share_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("rows.csv", {"a": A, "file": 1e-9 * A, "sample": B})
+    assert train("rows.csv", "--target", "file", "sample", "--name", "places") == 0
+    before = Path("rows.csv").read_bytes()
+    assert run("predict", "places", "rows.csv", "--output", "./rows.csv") == 2
+    assert "--output rows.csv is rows.csv, which it would overwrite" in said(capsys)
+    assert Path("rows.csv").read_bytes() == before
+    assert run("predict", "places", "rows.csv", "--output", "found.csv") == 0
+    with Path("found.csv").open(encoding="utf-8") as file:
+        first = next(csv.DictReader(file))
+    assert list(first) == ["file_", "sample_", "file", "sample"]
+    assert (first["file_"], first["sample_"]) == ("rows.csv", "1")
+    assert abs(float(first["file"])) < 1e-7
+
+
+def test_a_tiny_metric_keeps_its_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table("tiny.csv", {"a": A, "b": B, "y": 1e-9 * B})
+    assert train("tiny.csv", "--name", "tiny") == 0
+    capsys.readouterr()
+    assert run("evaluate", "tiny") == 0
+    words = said(capsys).partition("rmse ")[2].split()
+    model = TrainedModel.open("tiny")
+    data = model.data()
+    rmse = np.sqrt(np.mean((model.predict(data.inputs) - data.targets) ** 2))
+    assert float(words[0].rstrip(",")) == pytest.approx(rmse, rel=1e-4)

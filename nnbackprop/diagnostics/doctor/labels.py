@@ -194,12 +194,14 @@ def classes_imbalanced(data: DataProbe) -> CheckResult:
     ratio = counts[most] / counts[least]
     if ratio < NOTE_RATIO:
         return None
+    rare, frequent = (data.train.label_names.get(name, name) for name in names[[least, most]].tolist())
     return Finding(
         "classes-imbalanced",
         "warning" if ratio >= WARNING_RATIO else "note",
-        evidence=f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
-        f"{ratio:.3g} times fewer. Always predicting {names[most]} would be right in "
+        evidence=f"Label {frequent} has {counts[most]} samples and label {rare} {counts[least]}, "
+        f"{ratio:.3g} times fewer. Always predicting {frequent} would be right in "
         f"{counts[most] / counts.sum():.1%} of cases.",
         cause="The loss is a mean over samples, so the rare class hardly counts, and accuracy hides that.",
-        fix=f"Read the confusion matrix; repeat samples of {names[least]}, or take fewer of {names[most]}.",
+        fix="Read the confusion matrix; train with --class-weight balanced, or "
+        f"repeat samples of {rare}, or take fewer of {frequent}.",
     )
