@@ -164,8 +164,9 @@ def test_both_parts_share_one_class_map_in_numeric_order(dtype: str, test_dtype:
     assert splits.test.targets.tolist() == [1, 2]
 
 
-def test_text_that_is_a_whole_number_is_that_number() -> None:
-    assert to_splits(RawSplits(raw(["-1", "1.0"]), raw([1, -1]))).train.classes == ("-1", "1")
+def test_text_is_a_whole_number_where_all_of_it_is_written_as_one() -> None:
+    assert to_splits(RawSplits(raw(["-1", "1"]), raw([1.0, -1.0]))).train.classes == ("-1", "1")
+    assert to_splits(RawSplits(raw(["01", "1"]), raw([1.0, 1.0]))).train.classes == ("01", "1")
 
 
 def test_parts_of_two_dtypes_are_read_as_the_wider() -> None:
