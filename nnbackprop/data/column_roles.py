@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnbackprop.errors import DataError, LabelError, UsageError
 
-from .column_types import check_usable, is_date, typed
+from .column_types import check_usable, is_date
 from .limits import format_names
 from .raw import MAX_WHOLE_CLASSES, Task, square_image_shape
 from .table import DataOptions, Table, missing_columns
@@ -261,9 +261,7 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
                 f"{table.source}: the target {name!r} holds dates, such as {column[0]}. Name another column by "
                 "target, or turn dates into numbers, such as days since the first."
             )
-        if task == "classification":
-            _check_texts(table, name)
-        else:
+        if task != "classification":
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
                 raise LabelError(
                     f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
@@ -271,20 +269,6 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
-
-
-def _check_texts(table: Table, name: str) -> None:
-    """LabelError for two texts in a CSV file's classes that are one number, such as 007 and 7."""
-    if table.texts is None or not table.column(name).dtype.is_numeric():
-        return
-    texts = table.texts(name)
-    numbers = typed(texts)[0]
-    if (repeated := numbers.is_duplicated()).any():
-        one, other = texts.filter(numbers == numbers.filter(repeated)[0])[:2].sort()
-        raise LabelError(
-            f"{table.source}: the target {name!r} has the classes {one!r} and {other!r}, which are one "
-            "number. Write them alike if they are one class, else put a letter before each class."
-        )
 
 
 def _refuse_own_labels(table: Table, targets: Sequence[str], task: Task) -> None:

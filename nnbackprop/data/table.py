@@ -72,7 +72,6 @@ class Table:
     unnamed       columns without a name beside others that have one
     reader_notes  what the reader noticed and converted, a sentence each
     place         the words for row i, such as `line 7`
-    texts         of a CSV file, the different texts of a column
     """
 
     columns: tuple[str, ...]
@@ -82,7 +81,6 @@ class Table:
     unnamed: tuple[str, ...] = ()
     reader_notes: tuple[str, ...] = ()
     place: Callable[[int], str] = _row
-    texts: Callable[[str], polars.Series] | None = None
 
     def __len__(self) -> int:
         return self.frame.height

@@ -11,8 +11,7 @@ import io
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -54,12 +53,11 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
         notes, place = list(dialect.notes), partial(_place, path, encoding, dialect)
         frame = _read_numbers(stream, dialect, path) if dialect.numeric else None
         if frame is None:
-            dialect = replace(dialect, numeric=False)
             frame, found = _read_text(stream, dialect, path, budget, options, place)
             notes += found
         if not frame.height:
             raise DataError(f"{path}: holds no samples{', only a header' if dialect.header_lines else ''}.")
-        return _table(frame, path, dialect, tuple(notes), place, cache(partial(_texts, path, encoding, dialect)))
+        return _table(frame, path, dialect, tuple(notes), place)
 
 
 def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
@@ -74,7 +72,6 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
             yield read(path, options)
             return
         line, place = 1 + dialect.header_lines, partial(_place, path, encoding, dialect)
-        texts = cache(partial(_texts, path, encoding, dialect))
         for block in _blocks(stream):
             if block.strip(LINE_ENDS):
                 if (frame := _parse_numbers(block, dialect, line, path)) is None:
@@ -82,7 +79,7 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
                         f"{path}: the {block.count(NEWLINE)} lines from line {line} on hold text or a missing "
                         "value, and those before them numbers alone. Fix that cell, or leave out its row."
                     )
-                yield _table(frame, path, dialect, (), place, texts)
+                yield _table(frame, path, dialect, (), place)
             line += block.count(NEWLINE)
 
 
@@ -93,14 +90,9 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _table(
-    frame: polars.DataFrame,
-    path: Path,
-    dialect: Dialect,
-    notes: tuple[str, ...],
-    place: Callable[[int], str],
-    texts: Callable[[str], polars.Series],
+    frame: polars.DataFrame, path: Path, dialect: Dialect, notes: tuple[str, ...], place: Callable[[int], str]
 ) -> Table:
-    return Table(dialect.names, frame, str(path), bool(dialect.header_lines), dialect.unnamed, notes, place, texts)
+    return Table(dialect.names, frame, str(path), bool(dialect.header_lines), dialect.unnamed, notes, place)
 
 
 def _transcoded(stream: BinaryIO, encoding: str, budget: MemoryBudget) -> BinaryIO:
@@ -230,10 +222,8 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _read_frame(
-    block: bytes, dialect: Dialect, dtype: Any, names: Sequence[str] | None = None
-) -> polars.DataFrame:
-    """The block, or its columns of these names, without blank lines, which would be rows without any value.
+def _read_frame(block: bytes, dialect: Dialect, dtype: Any) -> polars.DataFrame:
+    """The block without blank lines, which would be rows without any value.
 
     A byte-order mark and a line feed are put around it: polars inflates what begins like gzip, zlib or zstd, to
     any size, and panics at a quote that is the last byte.
@@ -244,8 +234,7 @@ def _read_frame(
     if not (lines := _without_blank_lines(block)):
         return polars.DataFrame(schema=schema)
     body = BOM + lines + NEWLINE
-    columns = None if names is None else [dialect.names.index(name) for name in names]
-    return polars.read_csv(body, has_header=False, schema=schema, separator=dialect.separator, columns=columns)
+    return polars.read_csv(body, has_header=False, schema=schema, separator=dialect.separator)
 
 
 def _without_blank_lines(block: bytes) -> bytes:
@@ -288,25 +277,6 @@ def _rows(path: Path, encoding: str, dialect: Dialect) -> Iterator[int]:
                     yield begin
                 is_header = False
             begin = reader.line_num + 1
-
-
-def _texts(path: Path, encoding: str, dialect: Dialect, name: str) -> polars.Series:
-    """The different texts of a column, missing values apart, by reading the file again."""
-    import polars
-
-    found = polars.Series(dtype=polars.String)
-    with open_file(path) as file:
-        stream = unzipped(file)
-        if encoding != "utf-8":
-            stream = _transcoded(stream, encoding, MemoryBudget(str(path)))
-        for _ in range(dialect.header_lines):
-            stream.readline(MAX_LINE_SIZE)
-        blocks = _blocks(stream) if dialect.numeric else iter([_read_all(stream, MemoryBudget(str(path)))])
-        for block in blocks:
-            lines = block if _is_utf8(block) else block.decode("latin-1").encode()
-            cells = _read_frame(lines.removeprefix(BOM), dialect, polars.String, [name]).to_series()
-            found = found.append(stripped(cells).drop_nulls()).unique()
-    return found
 
 
 def _place(path: Path, encoding: str, dialect: Dialect, row: int) -> str:
