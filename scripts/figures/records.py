@@ -159,13 +159,13 @@ def wrong_plot(trained: TrainedModel, data: Dataset, wrong: Sequence[int]) -> Fi
 def blocks() -> dict[str, str]:
     """The table of records, and those of the trials, of what is kept."""
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-    trials = [results[name] for name in results if name.endswith("-trials")]
+    trials = {name.removesuffix("-trials"): results[name] for name in results if name.endswith("-trials")}
     records = {name: result for name, result in results.items() if not name.endswith(("-trials", "-runs"))}
     others = {name.removesuffix("-runs"): results[name] for name in results if name.endswith("-runs")}
     return {
         **{f"cnn-{name}": data_set_table(name, runs) for name, runs in others.items()},
         "records": record_table(records) if records else "",
-        "record-trials": "\n".join(map(trial_table, trials)),
+        "record-trials": "\n".join(trial_table(name, result) for name, result in sorted(trials.items())),
     }
 
 
@@ -222,7 +222,7 @@ def counts_of(runs: Sequence[dict[str, Any]]) -> tuple[list[int], list[int]]:
     return [len(run["wrong"]) for run in runs], [run["averaged_wrong"] for run in runs]
 
 
-def trial_table(result: dict[str, Any]) -> str:
+def trial_table(name: str, result: dict[str, Any]) -> str:
     """A row a trial: the settings that it changes, and the score on the validation part."""
     head = ("settings", "validation error", "validation loss", "epochs")
     rows = [
@@ -236,6 +236,6 @@ def trial_table(result: dict[str, Any]) -> str:
     ]
     command = f"nnbackprop train {result['recipe']} {result['flags']}"
     return (
-        f"{table(head, rows)}\n\nThe first is `{command}`. Made by `python scripts/records.py {result['recipe']} "
-        f"--trials RUN ...` of runs on {result['machine']}, {result['date']}.\n"
+        f"{table(head, rows)}\n\nThe first is `{command}`. Made by `python scripts/records.py {name} --trials "
+        f"RUN ...` of runs on {result['machine']}, {result['date']}.\n"
     )
