@@ -126,8 +126,9 @@ def load_splits(
 
 def _open_strictly(source: Any, options: DataOptions) -> RawSplits | TableSplits:
     """`open_source`, and UsageError for an option of CSV files or of images in folders where there are none."""
-    if is_frame(source) or isinstance(source, Table) or source in DATASETS:
-        _refuse((*OF_CSV, *OF_IMAGES), options, source if isinstance(source, str) else "a table in memory")
+    in_memory = is_frame(source) or isinstance(source, Table)
+    if in_memory or (isinstance(source, str) and source in DATASETS):
+        _refuse((*OF_CSV, *OF_IMAGES), options, "a table in memory" if in_memory else source)
         return open_source(source, options)
     data = open_source(source, options)
     if isinstance(data, TableSplits):

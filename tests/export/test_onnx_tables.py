@@ -181,12 +181,12 @@ def test_the_metadata_says_what_the_file_is_of() -> None:
 
 def test_the_pages_program_for_tables_gives_the_labels_of_the_run() -> None:
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-    words = re.findall(r"\$ nnbackprop ((?:train|export) iris .*)", page)
+    words = re.findall(r"\$ nnbackprop (train iris .*|export iris --onnx .*)", page)
     assert [run(*line.split(), *(["--progress", "off"] * line.startswith("train"))) for line in words] == [0, 0]
     trained = nb.TrainedModel.open("iris")
     flowers = Path(nb.__file__).parent / "data" / "tables" / "iris.csv"
     Path("flowers.csv").write_bytes(flowers.read_bytes())
-    (program,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "polars" in code]
+    (program,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "iris.onnx" in code]
     names: dict[str, Any] = {}
     exec(compile(program, "export.md", "exec"), names)
     np.testing.assert_array_equal(names["labels"], trained.predict(trained.data("iris").inputs))
