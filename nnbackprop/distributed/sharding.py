@@ -82,8 +82,7 @@ class ShardedTraining:
     def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:
         """The steps that backends compile."""
         c = self.communicator
-        self._step, self._update = step, UpdateStep(step)
-        self._last_update = UpdateStep(step.with_gradient_norms)
+        self._step, self._update, self._last_update = step, UpdateStep(step), UpdateStep(step.with_gradient_norms)
         self._gradients = ShardGradients.of(trainer, params, c, len(self._own), self.sync_batchnorm)
 
     def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
