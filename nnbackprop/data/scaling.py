@@ -45,8 +45,7 @@ class Scaling:
         x: np.ndarray = inputs.astype(dtype, copy=copy)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
-        large = has_large_shift(self)
-        if inputs.dtype == np.float64 != x.dtype and large.any():
+        if inputs.dtype == np.float64 != x.dtype and (large := has_large_shift(self)).any():
             exact = np.asarray(inputs) * self.scale + self.shift
             np.copyto(x, exact.astype(dtype), where=large)
         return x

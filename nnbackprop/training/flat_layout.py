@@ -24,9 +24,9 @@ class FlatLayout:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._shapes = [tuple(a.shape) for a in leaves(self.result)]
-        self._ends = list(accumulate(map(math.prod, self._shapes), initial=0))
-        self.size = self._ends[-1]
+        shapes = [tuple(a.shape) for a in leaves(self.result)]
+        ends = list(accumulate(map(math.prod, shapes), initial=0))
+        self._parts, self.size = list(zip(pairwise(ends), shapes, strict=True)), ends[-1]
         self._grads = len(leaves(self.result["grads"]))
         self._means = self._grads + len(leaves(self.result["buffers"]))
 
@@ -53,13 +53,12 @@ class FlatLayout:
 
     def unflatten(self, xp: Any, flat: Array) -> Tree:
         """What `read` gives, of a flat array on the device, whose memory the result may share."""
-        parts = zip(pairwise(self._ends), self._shapes, strict=True)
-        return tree_unflatten(self.result, [xp.reshape(flat[begin:end], shape) for (begin, end), shape in parts])
+        arrays = [xp.reshape(flat[begin:end], shape) for (begin, end), shape in self._parts]
+        return tree_unflatten(self.result, arrays)
 
     def _host_views(self, flat: np.ndarray) -> list[np.ndarray]:
         """The arrays in its memory; np.reshape would take three times as long as its own method."""
-        parts = zip(pairwise(self._ends), self._shapes, strict=True)
-        return [flat[begin:end].reshape(shape) for (begin, end), shape in parts]
+        return [flat[begin:end].reshape(shape) for (begin, end), shape in self._parts]
 
 
 def _on_host(backend: Backend, array: Array) -> np.ndarray:
