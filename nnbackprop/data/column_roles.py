@@ -265,7 +265,8 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
                 raise LabelError(
                     f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
-                    f"{column[0]!r}: leave task out, or name another column by target."
+                    f"{column[0]!r}. Write amounts as plain numbers, such as 4337.5, without units or separators "
+                    "of thousands; leave task out for classes, or name another column by target."
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")

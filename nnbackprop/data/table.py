@@ -160,14 +160,15 @@ def table_of(data: Any, source: str = "memory") -> Table:
     names = tuple(data.columns) if library else tuple(columns)
     if not names:
         raise DataError(f"{source}: the table has no columns; a target and at least one feature are needed.")
-    series = {}
-    for i, name in enumerate(column_names(list(map(str, names)), source)):
+    series, given = {}, list(map(str, names))
+    for i, name in enumerate(column_names(given, source)):
         values = data.to_series(i) if library == "polars" else data.iloc[:, i] if library else columns[names[i]]
         series[name] = _series(values, name, source)
     lengths = {name: len(column) for name, column in series.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{source}: the columns have {lengths} values; one length is needed.")
-    return Table(tuple(series), frame_of(series.values()), source)
+    notes = tuple(renamed_columns(given, series))
+    return Table(tuple(series), frame_of(series.values()), source, reader_notes=notes)
 
 
 def _series(values: Any, name: str, source: str) -> polars.Series:
@@ -222,6 +223,15 @@ def column_names(names: Sequence[str], source: str) -> list[str]:
             unique = f"{first}_{numbers[first]}"
         found[unique] = None
     return list(found)
+
+
+def renamed_columns(given: Iterable[str], names: Iterable[str]) -> list[str]:
+    """A note for each column whose name one before it has; `names` are what column_names made of the given."""
+    return [
+        f"the name {old!r} occurs again: that column is {new!r} here"
+        for old, new in zip(map(str.strip, given), names, strict=True)
+        if old.isprintable() and old not in ("", new)
+    ]
 
 
 def missing_columns(names: Sequence[str], table: Table, where: str) -> DataError:

@@ -11,6 +11,7 @@ import numpy as np
 from nnbackprop.errors import DataError
 
 from .column_roles import ColumnRoles, check_targets, choose_roles, require_targets
+from .column_types import as_text
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
@@ -22,6 +23,7 @@ from .weights import weights_of
 if TYPE_CHECKING:
     import polars
 
+TRUTH_VALUES = ("False", "True")  # as classes
 MAX_WHOLE = 2.0**53  # up to which float64 holds every whole number
 
 
@@ -112,7 +114,7 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
 
     if task != "classification":
         return np.ascontiguousarray(table.select(names).cast(polars.Float64).to_numpy())
-    labels = class_names(table, names[0])
+    labels = class_names(table, names[0], classes)
     index = {name: k for k, name in enumerate(classes)}
     known = labels.replace_strict(index, default=-1, return_dtype=polars.Int32).to_numpy()
     if (known < 0).any():
@@ -124,13 +126,16 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
     return known.astype(np.int32)
 
 
-def class_names(table: Table, name: str) -> polars.Series:
-    """A target column as the names of classes: 3.0 is `3`; DataError for a number that is not whole."""
+def class_names(table: Table, name: str, known: Sequence[str] = TRUTH_VALUES) -> polars.Series:
+    """A target column as the names of classes: 3.0 is `3`, and truth values are in the case of `known` names.
+
+    DataError for a number that is not whole.
+    """
     import polars
 
     column = table.column(name)
     if not column.dtype.is_float():
-        return column.cast(polars.String)
+        return as_text(column, known)
     bad = (column != column.floor()) | (column.abs() > MAX_WHOLE)  # where polars counts NaN, too
     if bad.any():
         row = int(bad.arg_true()[0])

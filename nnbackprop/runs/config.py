@@ -188,7 +188,9 @@ class Config:
         str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
     ] = None
     decimal: Annotated[Literal[".", ","] | None, Setting("Data", "Decimal sign of a CSV file.")] = None
-    encoding: Annotated[str | None, Setting("Data", "Encoding of a CSV file: utf-8, utf-16 or latin-1.")] = None
+    encoding: Annotated[
+        str | None, Setting("Data", "Encoding of a CSV file: utf-8, utf-16, latin-1 or cp1252.")
+    ] = None
     header: Annotated[
         Literal["auto", "yes", "no"], Setting("Data", "Whether the first line of a CSV file names the columns.")
     ] = "auto"

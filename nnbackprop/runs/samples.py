@@ -31,6 +31,8 @@ def read_samples(
     samples = []
     for name in paths:
         path = Path(name)
+        if path.is_dir():
+            raise DataError(f"{name} is a folder, and files are needed: name them, as in {path / '*.png'}.")
         if is_image(path):
             sample = read_image(path, trained, as_is)
             inputs, notes = sample.inputs, sample.notes

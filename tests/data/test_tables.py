@@ -186,6 +186,63 @@ def test_dialects_are_detected(tmp_path: Path, name: str, header: bool, encoding
     assert train.targets.tolist() == (np.arange(N) % 2).tolist()
 
 
+def test_the_old_macs_line_ends_and_windows_letters_are_read(tmp_path: Path) -> None:
+    text = "preis €,colour,animal\n" + rows(BMI, COLOURS, ANIMALS).replace("red", "rot – hell")
+    train = load_text(tmp_path, text.encode("cp1252"))
+    assert train.feature_names[0] == "preis €"
+    assert train.feature_names[3] == "colour=rot – hell"
+    assert train.reader_notes == ("is not UTF-8 and was read as cp1252; encoding says what it is",)
+    by_cr = load_text(tmp_path, text.replace("\n", "\r"))
+    assert by_cr.feature_names == train.feature_names
+    assert np.array_equal(by_cr.inputs, train.inputs)
+    slip = ("a,b\n" + rows(["1", "2", "x", *GLUCOSE[3:]], ANIMALS)).replace("\n", "\r")
+    with pytest.raises(DataError, match="line 4, column 'a': 'x' is not a number"):
+        load_text(tmp_path, slip)
+
+
+@pytest.mark.parametrize(
+    ("above", "line", "columns"),
+    [
+        ("Sales of 2024\n", "'Sales of 2024'", 3),
+        ("Sales of 2024\n", "'Sales of 2024'", 2),
+        ("# exported on Monday, 3rd\n# by a program\n", "'# by a program'", 3),
+        ("sep=,\n", "'sep=,'", 3),
+        ("sep=,\n", "'sep=,'", 2),
+    ],
+)
+def test_a_title_above_the_header_is_named(tmp_path: Path, above: str, line: str, columns: int) -> None:
+    table = "bmi,animal\n" + rows(BMI, ANIMALS)
+    if columns == 3:
+        table = "colour,bmi,animal\n" + rows(COLOURS, BMI, ANIMALS)
+    with pytest.raises(DataError, match=f"{line} stands above a table of {columns} columns"):
+        load_text(tmp_path, above + table)
+
+
+def test_columns_of_one_name_are_told(tmp_path: Path) -> None:
+    train = load_text(tmp_path, "a,a,b\n" + rows(GLUCOSE, BMI, ANIMALS))
+    assert train.feature_names == ("a", "a_2")
+    assert train.reader_notes == ("the name 'a' occurs again: that column is 'a_2' here",)
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(np.column_stack([GLUCOSE, BMI, OUTCOME]), columns=["a", "a", "b"])
+    assert nb.load(frame, split=False).train.reader_notes == train.reader_notes
+
+
+def test_truth_values_are_classes_under_one_name_whatever_holds_them(tmp_path: Path) -> None:
+    flags = OUTCOME == 1
+    frame = {"a": BMI, "flag": flags}
+    polars.DataFrame(frame).write_parquet(tmp_path / "x.parquet")
+    sources = [frame, polars.DataFrame(frame), str(tmp_path / "x.parquet")]
+    found = [nb.load(source, split=False).train for source in sources]
+    found += [
+        load_text(tmp_path, "a,flag\n" + rows(BMI, np.where(flags, *c)))
+        for c in (("true", "false"), ("TRUE", "FALSE"))
+    ]
+    found += [nb.Dataset({"a": BMI}, flags)]
+    for data in found:
+        assert data.classes == ("False", "True")
+        assert np.array_equal(data.targets, OUTCOME)
+
+
 def test_a_space_within_text_separates_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no feature is left .* Its columns are my colour"):
         load_text(tmp_path, "my colour\n" + "light red\ndark blue\n" * 9)
@@ -243,7 +300,7 @@ def test_a_task_that_is_named_is_taken(tmp_path: Path) -> None:
     assert load_text(tmp_path, text, task="regression").targets.dtype == np.float64
     wide = "a,b\n" + rows(GLUCOSE, np.arange(N) % 30)
     assert len(load_text(tmp_path, wide, task="classification").classes) == 30
-    with pytest.raises(DataError, match="regression needs numbers and the target 'b' is text"):
+    with pytest.raises(DataError, match=r"regression needs numbers .* Write amounts as plain numbers"):
         load_text(tmp_path, "a,b\n" + rows(GLUCOSE, ANIMALS), task="regression")
     with pytest.raises(DataError, match=r"line 2, column 'b': label 0\.5 is not a whole number"):
         load_text(tmp_path, "a,b\n" + rows(GLUCOSE, np.arange(N) % 5 + 0.5), task="classification")

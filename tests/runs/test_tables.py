@@ -329,6 +329,8 @@ def test_predictions_neither_overwrite_their_input_nor_share_a_name(capsys: pyte
     assert run("predict", "places", "rows.csv", "--output", "./rows.csv") == 2
     assert "--output rows.csv is rows.csv, which it would overwrite" in said(capsys)
     assert Path("rows.csv").read_bytes() == before
+    assert run("predict", "places", ".", "--output", "found.csv") == 3
+    assert ". is a folder, and files are needed: name them, as in *.png" in said(capsys)
     assert run("predict", "places", "rows.csv", "--output", "found.csv") == 0
     with Path("found.csv").open(encoding="utf-8") as file:
         first = next(csv.DictReader(file))

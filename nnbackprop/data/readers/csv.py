@@ -48,7 +48,9 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
         stream.seek(0)
         encoding = encoding_of(head, options)
         if encoding != "utf-8":
-            stream = _transcoded(stream, encoding, budget)
+            stream = io.BytesIO(_read_all(stream, budget).decode(encoding).encode())
+        if _ends_lines_by_cr(stream):
+            stream = io.BytesIO(_read_all(stream, budget).replace(b"\r", NEWLINE))
         dialect = _detect(stream, path, options, expected)
         notes, place = list(dialect.notes), partial(_place, path, encoding, dialect)
         frame = _read_numbers(stream, dialect, path) if dialect.numeric else None
@@ -67,7 +69,8 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
         head = stream.read(4)
         stream.seek(0)
         encoding = encoding_of(head, options)
-        dialect = _detect(stream, path, options, ()) if encoding == "utf-8" else None
+        whole = encoding != "utf-8" or _ends_lines_by_cr(stream)
+        dialect = None if whole else _detect(stream, path, options, ())
         if dialect is None or not dialect.numeric:
             yield read(path, options)
             return
@@ -95,10 +98,11 @@ def _table(
     return Table(dialect.names, frame, str(path), bool(dialect.header_lines), dialect.unnamed, notes, place)
 
 
-def _transcoded(stream: BinaryIO, encoding: str, budget: MemoryBudget) -> BinaryIO:
-    """The text of another encoding as UTF-8."""
-    content = _read_all(stream, budget)
-    return io.BytesIO(content.decode(encoding).encode())
+def _ends_lines_by_cr(stream: BinaryIO) -> bool:
+    """Whether lines end by a carriage return alone, as of old on the Mac; the stream is at its beginning after."""
+    sample = stream.read(SAMPLE_SIZE)
+    stream.seek(0)
+    return b"\r" in sample and NEWLINE not in sample
 
 
 def _read_all(stream: BinaryIO, budget: MemoryBudget) -> bytes:
@@ -116,7 +120,7 @@ def _detect(stream: BinaryIO, path: Path, options: DataOptions, expected: Sequen
     try:
         text = sample.decode()
     except UnicodeDecodeError:
-        text = sample.decode("latin-1")
+        text = _decoded(sample)
     try:
         dialect = detect(text, path, options, expected)
     except csv.Error as error:
@@ -192,8 +196,8 @@ def _read_text(
     content, notes = _read_all(stream, budget), []
     budget.reserve((content.count(b"\n") + 1) * len(dialect.names) * CELL_BYTES)
     if options.encoding is None and not _is_utf8(content):
-        notes.append("is not UTF-8 and was read as latin-1; encoding says what it is")
-        content = content.decode("latin-1").encode()
+        notes.append("is not UTF-8 and was read as cp1252; encoding says what it is")
+        content = _decoded(content).encode()
     try:
         frame = _read_frame(content, dialect, polars.String)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
@@ -212,6 +216,11 @@ def _read_text(
             )
         columns.append(column)
     return frame_of(columns), notes
+
+
+def _decoded(content: bytes) -> str:
+    """Text that is no UTF-8, as Windows writes it: cp1252 has what can be printed of latin-1, and more."""
+    return content.decode("cp1252", "replace")
 
 
 def _is_utf8(content: bytes) -> bool:

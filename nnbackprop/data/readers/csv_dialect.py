@@ -12,14 +12,15 @@ from typing import Literal
 
 from nnbackprop.data.column_roles import TARGET_NAMES
 from nnbackprop.data.column_types import DECIMAL_COMMA, DECIMAL_POINT, MISSING, THOUSANDS
-from nnbackprop.data.table import DataOptions, column_names
+from nnbackprop.data.table import DataOptions, column_names, renamed_columns
 from nnbackprop.errors import DataError, UsageError
 
 SAMPLE_LINES = 100
 MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t"}
-ENCODINGS = ("utf-8", "utf-16", "latin-1")
+ENCODINGS = ("utf-8", "utf-16", "latin-1", "cp1252")
 BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+MAX_TITLE_LINES = 10
 MIN_NUMBERED = 8  # columns from which a first line 0,1,2 ... above whole numbers is a header and no data
 
 
@@ -48,7 +49,7 @@ def encoding_of(head: bytes, options: DataOptions) -> str:
     """The encoding by the first bytes, or as `options` say; UsageError for one that is not read."""
     if options.encoding is not None:
         named = options.encoding.lower().replace("_", "-")
-        if named not in (*ENCODINGS, "utf8", "utf-8-sig", "utf16", "latin1", "iso-8859-1", "cp1252"):
+        if named not in (*ENCODINGS, "utf8", "utf-8-sig", "utf16", "latin1", "iso-8859-1"):
             raise UsageError(f"encoding={options.encoding!r} is not read; {', '.join(ENCODINGS)} are.")
         return {"utf8": "utf-8", "utf-8-sig": "utf-8"}.get(named, named)
     return next((name for bom, name in BOMS.items() if head.startswith(bom)), "utf-8")
@@ -60,7 +61,7 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
     `expected` are column names one of which makes the first line a header. DataError for what is no table.
     """
     lines = [line for line in io.StringIO(sample, newline="") if line.strip()][:SAMPLE_LINES]
-    separator = _separator(lines, options)
+    separator = _separator(lines, options, path)
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if row]
     if not rows:
         raise DataError(f"{path}: holds no rows; a table with a target and at least one feature is needed.")
@@ -79,8 +80,9 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
     numeric = decimal != "," and not set(names) & set(options.text_columns)
     numeric = numeric and all(_is_number(cell) and cell not in MISSING for row in data for cell in row)
     header_lines = _first_row_lines(sample, separator) if header else 0
-    notes = (f"the header names {len(first)} of {columns} columns, not the first",) if header and row_names else ()
-    return Dialect(separator, decimal, tuple(names), header_lines, unnamed, numeric, notes)
+    notes = [f"the header names {len(first)} of {columns} columns, not the first"] * (header and row_names)
+    notes += renamed_columns(given, names) if header else []
+    return Dialect(separator, decimal, tuple(names), header_lines, unnamed, numeric, tuple(notes))
 
 
 def _first_row_lines(sample: str, separator: str) -> int:
@@ -90,16 +92,24 @@ def _first_row_lines(sample: str, separator: str) -> int:
     return reader.line_num
 
 
-def _separator(lines: Sequence[str], options: DataOptions) -> str:
-    """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign.
-
-    A space, as R's write.table has it, is one only where no other stands, and the last line has a number.
-    """
+def _separator(lines: Sequence[str], options: DataOptions, path: Path) -> str:
+    """The separator that is given, or that cuts every line alike, else a comma; DataError for a title above."""
     if options.separator is not None:
         separator = SEPARATORS.get(options.separator, options.separator)
         if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
             raise UsageError(f"separator={options.separator!r}: one character is needed, or tab, such as ; or |.")
         return separator
+    detected = _detect_separator(lines)
+    if detected is None or lines[0].lower().startswith("sep="):
+        _refuse_title(lines, path)
+    return detected or ","
+
+
+def _detect_separator(lines: Sequence[str]) -> str | None:
+    """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign.
+
+    A space, as R's write.table has it, is one only where no other stands, and the last line has a number.
+    """
     spaced = not any(separator in line for line in lines for separator in "\t;|,") and any(
         _is_number(cell) for line in lines[-1:] for cell in line.split()
     )
@@ -111,7 +121,22 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
         same = len(lengths) == 1 or (max(lengths, default=0) == min(lengths, default=0) + 1 > 2)
         if lengths and same and max(lengths) > 1 and (separator != "," or len(lengths) == 1):
             return separator
-    return ","
+    return None
+
+
+def _refuse_title(lines: Sequence[str], path: Path) -> None:
+    """DataError where lines stand above the table: a title, a comment, or the `sep=;` that Excel reads."""
+    for k in range(1, min(MAX_TITLE_LINES, len(lines) - 2) + 1):
+        if (separator := _detect_separator(lines[k:])) is None:
+            continue
+        above, first, second = csv.reader(lines[k - 1 : k + 2], delimiter=separator)
+        is_header = not any(map(_is_number, first)) and any(map(_is_number, second))
+        if len(above) < len(first) - 1 or (len(above) < len(first) and is_header) or above[0].startswith("sep="):
+            raise DataError(
+                f"{path}: {lines[k - 1].strip()[:40]!r} stands above a table of {len(first)} columns. Remove it"
+                f"{' and what is above it' if k > 1 else ''}: the first line must be the header, or a row."
+            )
+        return
 
 
 def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
