@@ -140,13 +140,14 @@ def constant_factors(case: Case) -> Mistake | None:
     biases = all(t.kind == "b" for t in wrong)
     if biases and all(len(t.analytic) == 1 for t in wrong):
         return None  # one number is always a multiple of another
-    n = _batch_size(a, precision)
-    if n and a > 1 and any(w.ndim == 4 for w in case.point.values()) and _all_below(case):
+    n, images = _batch_size(a, precision), any(w.ndim == 4 for w in case.point.values())
+    if n and a > 1 and images and _all_below(case):
         evidence = f"{evidence}, and the layers above are right: the mean of windows of {n} pixels."
         return Mistake("pooling-mean-missing", evidence, certain=False)
     if n:
         id = "missing-batch-mean" if a > 1 else "bias-not-summed" if biases else "mean-twice"
-        evidence = f"{evidence}, and the others are right: a batch of {n} samples."
+        or_places = f", or {n} places of an image" if images else ""
+        evidence = f"{evidence}, and the others are right: a batch of {n} samples{or_places}."
         return Mistake(id, evidence, certain=id == "bias-not-summed")
     return Mistake("constant-factor", f"{evidence}, and the others are right.", certain=False)
 
