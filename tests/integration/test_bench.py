@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from backends import BackendError
 from benchmarks import __main__ as command
 from benchmarks import augmentation, busy, suite, to_accuracy
 from benchmarks.chart import chart, draw
@@ -357,6 +358,19 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
 
 def test_threads_that_cannot_be_are_refused() -> None:
     assert command.main(["--threads", "0", "--workloads", "W2"]) == 2
+
+
+def test_a_backend_that_cannot_be_profiled_is_an_error_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str, backend: str) -> str:
+        raise BackendError("CuPy is not installed.", 'Install it: pip install "cupy-cuda12x[ctk]"')
+
+    monkeypatch.setattr(command, "set_num_threads", lambda threads, later_imports: None)
+    monkeypatch.setattr(command, "profile", missing)
+    assert command.main(["--profile", "W3", "--backend", "cupy", "--threads", "1"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert 'error: CuPy is not installed. Install it: pip install "cupy-cuda12x[ctk]"' in said
 
 
 def test_a_profile_names_the_functions_of_a_step() -> None:
