@@ -13,7 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.markup import escape
 
+from backends import BackendError
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.errors import NnbackpropError, UsageError
@@ -54,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
             out.print(Markdown(profile(options.profile, options.backend)))
             return 0
         return _run_to_accuracy(options) if options.to is not None else _run_suite(options)
-    except NnbackpropError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False)
-        return error.exit_code
+    except (NnbackpropError, BackendError) as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        return getattr(error, "exit_code", UsageError.exit_code)
 
 
 def _run_suite(options: argparse.Namespace) -> int:

@@ -93,8 +93,8 @@ class Steps:
     def measure(self, rounds: int, seconds: float) -> list[Round]:
         """Rounds of about so many seconds."""
         first = self.round(WORKLOAD.chunk)
-        chunks = 1e-3 * (first.plain + first.augmented) * WORKLOAD.chunk
-        steps = max(1, round(seconds / chunks)) * WORKLOAD.chunk
+        seconds_a_step = 1e-3 * (first.plain + first.augmented)
+        steps = max(1, round(seconds / seconds_a_step / WORKLOAD.chunk)) * WORKLOAD.chunk
         return [self.round(steps) for _ in range(rounds)]
 
 

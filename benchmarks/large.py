@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from backends import leaves, select
 from nnbackprop._system_info import set_num_threads
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         trials = measure(options)
     except NnbackpropError as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         return error.exit_code
     best = {where: min(found, key=lambda t: t.epoch_seconds) for where, found in trials.items()}
     speed = best["memory"].epoch_seconds / best["file"].epoch_seconds

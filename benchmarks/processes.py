@@ -126,7 +126,7 @@ def run(kind: str, *labels: str) -> list[dict[str, Any]]:
     processes = 1 if kind == "alone" else 2
     mpiexec = shutil.which("mpiexec", path=sysconfig.get_path("scripts")) or "mpiexec"
     command = [mpiexec, "-n", str(processes), sys.executable, "-m", "benchmarks.processes", "--worker", kind]
-    done = subprocess.run([*command, *labels], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, *labels], stdout=subprocess.PIPE, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 

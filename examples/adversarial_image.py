@@ -9,12 +9,13 @@ import nnbackprop as nb
 data = nb.load("mnist")
 train = data.train.take(np.arange(4000))
 network, loss = nb.Sequential(nb.Dense(64), nb.ReLU(), nb.Dense(10)), nb.SoftmaxCrossEntropy()
-trainer = nb.Trainer(network, loss, nb.Adam(), lr=0.002, epochs=6, scaling=nb.fit_scaling("unit", train))
+scaling, backend = nb.fit_scaling("unit", train), nb.select("numpy")  # whose arrays those below are
+trainer = nb.Trainer(network, loss, nb.Adam(), lr=0.002, epochs=6, scaling=scaling, backend=backend)
 trainer.fit(train)
 print(f"{trainer.evaluate(data.test).accuracy:.1%} of the test part is right")
 
-xp, params = trainer.backend.xp, trainer.params
-x = trainer.scaling.apply(data.test.inputs[:500], "float32")
+xp, params = backend.xp, trainer.params
+x = scaling.apply(data.test.inputs[:500], "float32")
 t = data.test.targets[:500]
 y, caches = network.forward(xp, params, x)
 _, dy = loss(xp, y, t)

@@ -13,23 +13,12 @@ import numpy as np
 
 import nnbackprop as nb
 
-COMMAND = [
-    sys.executable,
-    "-m",
-    "nnbackprop",
-    "train",
-    "iris",
-    "--epochs",
-    "5",
-    "--threads",
-    "1",
-    "--progress",
-    "off",
-]
+TRAIN = [sys.executable, "-m", "nnbackprop", "train", "iris"]
+FLAGS = ["--epochs", "5", "--threads", "1", "--progress", "off"]
 
 with tempfile.TemporaryDirectory() as folder:
     for name, flags in {"one": ["--shards", "2"], "two": ["--processes", "2"]}.items():
-        subprocess.run([*COMMAND, "--runs-dir", folder, "--name", name, *flags], check=True)
+        subprocess.run([*TRAIN, *FLAGS, "--runs-dir", folder, "--name", name, *flags], check=True)
     one, two = (nb.open(f"{folder}/{name}") for name in ("one", "two"))
     pairs = [(a[name], b[name]) for a, b in zip(one.params, two.params, strict=True) for name in a]
     print(f"{len(pairs)} arrays, equal to the bit: {all(np.array_equal(a, b) for a, b in pairs)}")

@@ -5,8 +5,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$root/.venv/bin/python" -m build --quiet --wheel --outdir "$work/dist" "$root"
-python3 -m venv "$work/venv"
+python="$root/.venv/bin/python"
+"$python" -m build --quiet --wheel --outdir "$work/dist" "$root"
+"$python" -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/dist/nnbackprop-*.whl
 
 cd "$work"

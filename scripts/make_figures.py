@@ -4,7 +4,7 @@ python scripts/make_figures.py                    from what is kept in docs/*.js
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
                                                   reproducibility, estimators, tables, dependencies,
                                                   coverage (of what `make coverage` left), derivation,
-                                                  chart, terminal, lab
+                                                  chart; terminal, lab (with what `make test-lab` installs)
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m

@@ -22,7 +22,7 @@ class Torch:
     """`nn.Sequential`, `backward()`, `step()`; images in memory as PyTorch's guide advises, channels last.
 
     `fused` asks the optimizer for its one-pass form, `compiled` also torch.compile for its mode for small steps,
-    and `graph_steps` captures so many whole steps as one CUDA graph.
+    and `graph_steps` captures so many whole steps as one CUDA graph; steps that do not fill graphs run without.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Torch:
         self.optimizer = self.make_optimizer(fused or compiled)
         self.loss: Any = torch.compile(self.plain_loss, mode="reduce-overhead") if compiled else self.plain_loss
         self.graph: Any = None
+        self.check_steps = max(problem.workload.check_steps, graph_steps)  # at least a graph
 
     def make_optimizer(self, fused: bool) -> torch.optim.Optimizer:
         """SGD or Adam; the weights alone are decayed by L2."""
@@ -75,9 +76,9 @@ class Torch:
         self.optimizer.step()
 
     def prepare(self, rows: np.ndarray) -> list[torch.Tensor]:
-        """A tensor a batch, or a replay of the graph."""
+        """A tensor (batch,) a step, or (steps, batch) a replay of the graph."""
         moved = torch.from_numpy(rows.astype(np.int64)).to(self.device)
-        if not self.graph_steps:
+        if not self.graph_steps or len(moved) % self.graph_steps:
             return list(moved)
         if self.graph is None:
             self.capture(moved[: self.graph_steps])
@@ -85,7 +86,7 @@ class Torch:
 
     def run(self, batches: list[torch.Tensor]) -> None:
         for rows in batches:
-            if self.graph is None:
+            if rows.ndim == 1:
                 self.step(rows)
             else:
                 self.rows.copy_(rows)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nnbackprop._system_info import cores, processor
+from nnbackprop._system_info import cores, processor, set_num_threads
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -37,13 +39,25 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def machine() -> str:
-    """Processor, cores this process may use, and the library that multiplies matrices."""
+    """Processor, cores this process may use, and the versions of Python and NumPy."""
     return f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {version('numpy')}"
 
 
 def today() -> str:
     """The date, 2026-11-28."""
     return datetime.now(UTC).date().isoformat()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products on one thread, here and in processes started meanwhile; processes started later have their own."""
+    before = dict(os.environ)
+    set_num_threads(1, later_imports=True)  # PyTorch and JAX are imported when they are measured
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def train(words: str, runs: Path, name: str) -> dict[str, Any]:

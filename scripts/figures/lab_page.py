@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from benchmarks.lab_visitor import serving
 
 from . import ROOT
 
@@ -22,15 +22,8 @@ STATE = "#step?net=2-2-1&sample=0&line=17&number=dw1.0.0"
 
 def draw() -> None:
     """Serve the lab, open it at a line of backward, and keep what the window shows."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "nnbackprop", "lab", "--port", "0", "--no-browser"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            found = re.search(r"http://\S+", server.stdout.readline())
-            assert found is not None
-            picture = _window(found.group())
-            server.terminate()
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as (address, _):
+        picture = _window(address)
     colours = Image.open(BytesIO(picture)).convert("RGB").quantize(192, dither=Image.Dither.NONE)
     colours.save(PATH, optimize=True)
 

@@ -10,7 +10,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.prediction_metrics import number_scores
@@ -18,7 +17,7 @@ from nnbackprop.runs.config_files import load_recipe
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.train import start
 
-from . import machine, table, today
+from . import machine, one_thread, table, today
 
 SEEDS = {"iris": range(100), "house-prices": range(20)}
 """Of the split, the weights and the order. The recipes' settings were chosen on the seeds from 100 on, those of
@@ -62,7 +61,7 @@ MLPS: dict[str, dict[str, dict[str, Any]]] = {
 
 def measure() -> dict[str, Any]:
     """Every recipe and rival, one seed after the other: some minutes on a core."""
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that max_iter was reached
         rows = {recipe: {name: scores(recipe, name) for name in (recipe, *MLPS[recipe])} for recipe in MLPS}
     packages = {"scikit-learn": version("scikit-learn")}

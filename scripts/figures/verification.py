@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one process would fight for the cores
 
 from backends import available, select
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
 from nnbackprop.diagnostics.parity.compare import parity as compare
 from nnbackprop.runs.config_files import resolve
 
-from . import ROOT, machine, table, today
+from . import ROOT, machine, one_thread, table, today
 
 RECIPES = ("mnist", "mnist-original", "ex4", "rashid", "weight-height")
 LARGE = ("gradcheck", "mnist", "--hidden", "1000", "200", "--backend", "numpy")
@@ -25,7 +22,8 @@ def measure() -> dict[str, str]:
     """The blocks; SystemExit if a gradient is wrong or libraries differ."""
     command = "python scripts/make_figures.py --run verification"
     made = f"Made by `{command}` on {machine()}, {today()}."
-    blocks = {"gradients": gradients(), "parity": parity(), "learner": learner()}
+    with one_thread():  # two libraries' threads in one process would fight for the cores
+        blocks = {"gradients": gradients(), "parity": parity(), "learner": learner()}
     return {name: f"{text}\n\n{made}\n" for name, text in blocks.items()}
 
 

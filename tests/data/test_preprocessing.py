@@ -43,7 +43,7 @@ def fit(table: Table, missing: str = "mean") -> Preprocessing:
 
 @pytest.mark.parametrize("missing", ["mean", "median"])
 def test_inputs_are_those_of_scikit_learns_imputer_encoder_and_scaler(missing: str) -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    pytest.importorskip("sklearn", reason="sklearn is not installed")
     pd = pytest.importorskip("pandas", reason="pandas is not installed")
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from backends import BackendError
 from benchmarks import __main__ as command
 from benchmarks import augmentation, busy, suite, to_accuracy
 from benchmarks.chart import chart, draw
@@ -179,6 +180,40 @@ def test_another_learning_rate_fails_the_check_at_the_first_step_and_is_not_time
     assert all(s.steps % WORKLOADS["W2"].chunk == 0 for r in timing.rows for s in r.slices)
 
 
+class LastStepMissing:
+    """A rival that leaves out the last step of a call of several."""
+
+    def __init__(self, rival: Any) -> None:
+        self.rival, self.run, self.weights = rival, rival.run, rival.weights
+
+    def prepare(self, rows: np.ndarray) -> Any:
+        return self.rival.prepare(rows[: max(1, len(rows) - 1)])
+
+
+def test_a_rival_that_is_right_step_by_step_and_wrong_in_one_call_fails(small: Problem) -> None:
+    session = Session("tutorial")
+    make = session.entry.make
+    session.make = lambda problem: LastStepMissing(make(problem))  # type: ignore[method-assign]
+    session.problem = small
+    check = session.check()
+    assert check is not None
+    assert (check.passed, check.step) == (False, 20)
+
+
+def test_pytorch_trains_steps_that_do_not_fill_a_graph_without_one_and_is_checked_by_a_graph(
+    small: Problem,
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from benchmarks.rivals.torch_rival import Torch
+
+    short = replace(small, workload=replace(small.workload, check_steps=2))
+    plain, graphs = Torch(short), Torch(short, graph_steps=10)
+    for rival in (plain, graphs):
+        rival.run(rival.prepare(short.rows(0, 3)))
+    assert set(differences(graphs.weights(), plain.weights()).values()) == {0.0}
+    assert (plain.check_steps, graphs.check_steps) == (2, 10)
+
+
 def test_with_dropout_a_rival_is_checked_by_its_loss_and_we_by_our_weights() -> None:
     workers = {name: InProcess(name, small_problem("W1")) for name in ("numpy", "tutorial")}
     checks = WorkloadRun("W1", workers, SHORT, report=lambda text: None).run().checks
@@ -323,6 +358,19 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
 
 def test_threads_that_cannot_be_are_refused() -> None:
     assert command.main(["--threads", "0", "--workloads", "W2"]) == 2
+
+
+def test_a_backend_that_cannot_be_profiled_is_an_error_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str, backend: str) -> str:
+        raise BackendError("CuPy is not installed.", 'Install it: pip install "cupy-cuda12x[ctk]"')
+
+    monkeypatch.setattr(command, "set_num_threads", lambda threads, later_imports: None)
+    monkeypatch.setattr(command, "profile", missing)
+    assert command.main(["--profile", "W3", "--backend", "cupy", "--threads", "1"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert 'error: CuPy is not installed. Install it: pip install "cupy-cuda12x[ctk]"' in said
 
 
 def test_a_profile_names_the_functions_of_a_step() -> None:

@@ -163,7 +163,7 @@ def test_the_loss_and_the_targets_choose_the_metrics() -> None:
 
 @pytest.mark.parametrize("outputs", [1, 2, 4])
 def test_confusion_counts_are_those_of_scikit_learn(backend: Backend, outputs: int) -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    metrics = pytest.importorskip("sklearn.metrics", reason="sklearn is not installed")
     rng = np.random.default_rng(0)
     k = max(2, outputs)
     y, t = rng.standard_normal((30, outputs)), rng.integers(0, k, 30).astype(np.int32)

@@ -89,7 +89,8 @@ def state_arrays(trainer: Trainer) -> list[np.ndarray]:
 def assert_equal_state(a: Trainer, b: Trainer) -> None:
     """AssertionError unless parameters and optimizer state have the same bits."""
     for x, y in zip(state_arrays(a), state_arrays(b), strict=True):
-        np.testing.assert_array_equal(x, y)
+        np.testing.assert_array_equal(x, y, strict=True)
+        assert x.tobytes() == y.tobytes()  # 0 and -0 are equal too
 
 
 def assert_close_state(a: Trainer, b: Trainer) -> None:
