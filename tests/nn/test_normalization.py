@@ -166,6 +166,21 @@ def test_a_training_batch_of_one_sample_is_refused(backend: Backend) -> None:
     np.testing.assert_allclose(backend.to_numpy(y), x / np.sqrt(1 + 1e-5), rtol=1e-15)
 
 
+def test_statistics_of_many_places_keep_the_digits_of_float32(backend: Backend) -> None:
+    """Of 131,072 places: n terms added one after another are off by at most n u, u = 2^-24 (Higham, Accuracy and
+    stability of numerical algorithms, section 4.2), and no axis of the batch is longer than 128."""
+    shape, bound = (128, 32, 32, 2), (128 + 32 + 32) * 2.0**-24
+    x = np.random.default_rng(0).gamma(1.0, size=shape).astype(np.float32)
+    layer = BatchNorm(momentum=1.0)
+    params, _ = layer.build(None, shape[1:], "float32")
+    arrays = {name: backend.asarray(value) for name, value in params.items()}
+    _, cache = layer.forward(backend.xp, arrays, backend.asarray(x), key(backend))
+    found = layer.new_buffers(backend.xp, arrays, cache)
+    exact = x.astype(np.float64).reshape(-1, 2)
+    assert backend.to_numpy(found["mean"]) == pytest.approx(exact.mean(0), rel=bound)
+    assert backend.to_numpy(found["var"]) == pytest.approx(exact.var(0, ddof=1), rel=2 * bound)
+
+
 @pytest.mark.parametrize("layer", [BatchNorm(), LayerNorm()], ids=str)
 def test_a_constant_feature_gives_beta_and_no_nan(backend: Backend, layer: Any) -> None:
     """Its variance is 0, and eps is what is divided by."""

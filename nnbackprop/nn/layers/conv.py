@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from backends import Array, Formula, device_of
+from backends import Array, Formula
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros, for_kernel
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape, is_whole, use_python_numbers
+from .base import Backward, LayerParams, Shape, is_whole, sum_over_batch, use_python_numbers
 from .dense import Dense
 from .windows import AxisWindow, Pair, image_shape, interleave, pair, window_columns, window_counts
 
@@ -127,9 +127,7 @@ class Conv2D:
         x, dz, geometry = cache, dy, (self._size, self._stride, self._padding(cache.shape[1:]))
         grads = {"W": xp.native(Formula.CONV2D_WEIGHT_GRAD, conv2d_weight_grad)(x, dz, *geometry)}
         if "b" in params:
-            rows = xp.reshape(dz, (-1, self.filters))
-            ones = xp.ones((1, rows.shape[0]), dtype=dz.dtype, device=device_of(dz))
-            grads["b"] = xp.matmul(ones, rows)[0, :]
+            grads["b"] = sum_over_batch(xp, dz)[0, :]
         if not need_dx:
             return None, grads
         return xp.native(Formula.CONV2D_INPUT_GRAD, conv2d_input_grad)(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backends import Array, device_of
+from backends import Array
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape, is_whole, use_python_numbers, vector_length
+from .base import Backward, LayerParams, Shape, is_whole, sum_over_batch, use_python_numbers, vector_length
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Dense:
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
         if "b" in params:
-            ones = xp.ones((1, dz.shape[0]), dtype=dz.dtype, device=device_of(dz))
-            grads["b"] = xp.matmul(ones, dz)[0, :]  # a product: faster than sum(axis=0), on CuPy by far
+            grads["b"] = sum_over_batch(xp, dz)[0, :]
         if not need_dx:
             return None, grads
         return xp.matmul(dz, xp.matrix_transpose(params["W"])), grads  # (n, units) (units, in) -> (n, in)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backends import Array, device_of
+from backends import Array
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import InitRng, constant
 from nnbackprop.nn.rng import RngKey
 
 from .activations import positive
-from .base import Backward, LayerParams, Shape, use_python_numbers
+from .base import Backward, LayerParams, Shape, sum_over_batch, use_python_numbers
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class PReLU:
         """da = the sum of min(x, 0) dy; dx = dy where x > 0, else a dy (derivation, D57)."""
         x = cache
         terms = xp.minimum(x, xp.zeros_like(x)) * dy  # (n, ..., k)
-        terms = xp.reshape(terms, (-1, params["a"].shape[0]))
-        ones = xp.ones((1, terms.shape[0]), dtype=terms.dtype, device=device_of(terms))
-        grads = {"a": xp.matmul(ones, terms)[0, :]}
+        grads = {"a": sum_over_batch(xp, terms)[0, :]}
         if not need_dx:
             return None, grads
         above = positive(xp, x)
