@@ -47,6 +47,8 @@ class PReLU:
         """da = the sum of min(x, 0) dy; dx = dy where x > 0, else a dy (derivation, D57)."""
         x = cache
         terms = xp.minimum(x, xp.zeros_like(x)) * dy  # (n, ..., k)
+        if self.shared:
+            terms = xp.reshape(terms, (*terms.shape, 1))
         grads = {"a": sum_over_batch(xp, terms)[0, :]}
         if not need_dx:
             return None, grads
