@@ -3,6 +3,7 @@
 python scripts/records.py deformed RUN ...             runs of the recipe, a seed each: what of the test part is
                                                        wrong; draws the digits that the best of them gets wrong
 python scripts/records.py deformed --trials RUN ...    runs by which settings were chosen: their validation part
+python scripts/records.py ciresan --attempts RUN ...   further runs of the recipe, ended or not: their test part
 python scripts/records.py fashion-mnist --data RUN     a run of a recipe on files of another data set, by its name
 
 `python scripts/make_figures.py` then writes the tables.
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("name", help="of the result: a recipe's, or another one")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--trials", dest="keep", action="store_const", const=records.keep_trials)
+    kind.add_argument("--attempts", dest="keep", action="store_const", const=records.keep_attempts)
     kind.add_argument("--data", dest="keep", action="store_const", const=records.keep_data_set)
     parser.add_argument("runs", nargs="+", type=Path)
     given = parser.parse_args()

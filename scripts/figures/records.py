@@ -109,6 +109,27 @@ def keep_trials(name: str, folders: Sequence[Path]) -> None:
     _write(f"{name}-trials", result)
 
 
+def keep_attempts(name: str, folders: Sequence[Path]) -> None:
+    """Keep what became of further runs of a recipe, on the test part, and their metrics."""
+    attempts = []
+    for folder in folders:
+        trained = TrainedModel.open(str(folder), backend=select("numpy"))
+        (FOLDER / f"{folder.name}.jsonl.gz").write_bytes(
+            gzip.compress(trained.run_dir.metrics_path.read_bytes(), mtime=0)
+        )
+        rows = trained.run_dir.read_metrics()
+        lowest = min(rows, key=lambda row: row["test_loss"])
+        found = {
+            "flags": flags(trained.config),
+            "epochs": rows[-1]["epoch"],
+            "of_epochs": trained.config.epochs,
+            "lowest_loss": {key: lowest[key] for key in ("epoch", "test_loss", "test_accuracy")},
+            "end": {key: rows[-1][key] for key in ("test_loss", "test_accuracy")},
+        }
+        attempts.append({**found, **made_by(trained.run_dir)})
+    _write(f"{name}-attempts", {"recipe": name, "attempts": attempts})
+
+
 def keep_data_set(name: str, folders: Sequence[Path]) -> None:
     """Keep the summaries of runs on files of the data set `name`."""
     runs = []
@@ -134,6 +155,8 @@ def flags(config: Config, base: Config | None = None) -> str:
         value = wanted[name]
         if name == "seed" or value == given[name]:
             continue
+        if name == "init_from":
+            value = Path(value).name
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
@@ -157,15 +180,19 @@ def wrong_plot(trained: TrainedModel, data: Dataset, wrong: Sequence[int]) -> Fi
 
 
 def blocks() -> dict[str, str]:
-    """The table of records, and those of the trials, of what is kept."""
+    """The table of records, and those of the trials and of further attempts, of what is kept."""
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-    trials = {name.removesuffix("-trials"): results[name] for name in results if name.endswith("-trials")}
-    records = {name: result for name, result in results.items() if not name.endswith(("-trials", "-runs"))}
-    others = {name.removesuffix("-runs"): results[name] for name in results if name.endswith("-runs")}
+    kinds = ("-trials", "-runs", "-attempts")
+    trials, others, attempts = (
+        {name.removesuffix(kind): result for name, result in results.items() if name.endswith(kind)}
+        for kind in kinds
+    )
+    records = {name: result for name, result in results.items() if not name.endswith(kinds)}
     return {
         **{f"cnn-{name}": data_set_table(name, runs) for name, runs in others.items()},
         "records": record_table(records) if records else "",
         "record-trials": "\n".join(trial_table(name, result) for name, result in sorted(trials.items())),
+        "record-attempts": "\n".join(attempt_table(name, result) for name, result in sorted(attempts.items())),
     }
 
 
@@ -238,4 +265,30 @@ def trial_table(name: str, result: dict[str, Any]) -> str:
     return (
         f"{table(head, rows)}\n\nThe first is `{command}`. Made by `python scripts/records.py {name} --trials "
         f"RUN ...` of runs on {result['machine']}, {result['date']}.\n"
+    )
+
+
+def attempt_table(name: str, result: dict[str, Any]) -> str:
+    """A row a run: its settings, how far it went, and the test part at its lowest loss and at the end."""
+    head = (
+        "settings",
+        "epochs",
+        "lowest test loss, its epoch, error then",
+        "test loss and error at the end",
+    )
+    rows = []
+    for run in result["attempts"]:
+        lowest, end = run["lowest_loss"], run["end"]
+        rows.append(
+            (
+                f"`{run['flags']}`",
+                f"{run['epochs']} of {run['of_epochs']}",
+                f"{lowest['test_loss']:.4f}, {lowest['epoch']}, {1 - lowest['test_accuracy']:.2%}",
+                f"{end['test_loss']:.4f}, {1 - end['test_accuracy']:.2%}",
+            )
+        )
+    made = "; ".join(sorted({f"{run['machine']}, {run['date']}" for run in result["attempts"]}))
+    return (
+        f"{table(head, rows)}\n\nOf `nnbackprop train {result['recipe']}`. Made by `python scripts/records.py "
+        f"{name} --attempts RUN ...` of runs on {made}.\n"
     )

@@ -6,6 +6,7 @@ import gzip
 import importlib
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,7 @@ def test_the_flags_of_a_run_make_its_configuration_again(records: ModuleType) ->
     _, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
     assert resolve("deformed", given_settings(bound.arguments["flags"])) == config
     assert records.flags(config, config) == ""
+    assert records.flags(replace(config, init_from="runs/first"), config) == "--init-from first"
 
 
 def test_a_record_is_the_median_over_seeds(records: ModuleType) -> None:
@@ -93,3 +95,13 @@ def test_what_is_kept_of_a_run_is_what_it_gets_wrong(
     metrics = gzip.decompress((tmp_path / "records" / "small-3.jsonl.gz").read_bytes())
     assert metrics == run.run_dir.metrics_path.read_bytes()
     assert (tmp_path / "small-wrong.png").stat().st_size > 10_000
+    records.keep_attempts("deformed", [run.run_dir.path])
+    assert gzip.decompress((tmp_path / "records" / f"{run.run_dir.path.name}.jsonl.gz").read_bytes()) == metrics
+    rows = [json.loads(line) for line in metrics.splitlines()]
+    lowest, end = min(rows, key=lambda row: row["test_loss"]), rows[-1]
+    cells = (
+        "2 of 2",
+        f"{lowest['test_loss']:.4f}, {lowest['epoch']}, {1 - lowest['test_accuracy']:.2%}",
+        f"{end['test_loss']:.4f}, {1 - end['test_accuracy']:.2%}",
+    )
+    assert f"| {' | '.join(cells)} |" in records.blocks()["record-attempts"]
