@@ -34,7 +34,9 @@ RELIABILITY = ROOT / "docs" / "reliability.json"
 SEE = {
     "activation-derivative-missing": "[lesson 4](course/4-activations.md)",
     "dropout-mask-missing": "[the derivation](derivation.md#what-does-dropout-do-to-the-gradient)",
+    "l2-missing": "[lesson 6](course/6-penalty-and-accuracy.md)",
     "missing-batch-mean": "[lesson 3](course/3-matrices.md)",
+    "normalization-terms-missing": "[lesson 7](course/7-batch-normalization.md)",
     "softmax-diagonal": "[the derivation](derivation.md#what-goes-wrong-with-the-diagonal-alone) and "
     "[lesson 5](course/5-softmax.md)",
     "weight-transposed": "[the derivation](derivation.md#which-side-gets-the-transpose)",
