@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
 
-from backends import BackendError
+from backends import BackendError, select
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.errors import NnbackpropError, UsageError
@@ -76,7 +77,8 @@ def _run_suite(options: argparse.Namespace) -> int:
             report=status.update,
         )
     command, date = " ".join(["python -m benchmarks", *flags]), datetime.now(UTC).date().isoformat()
-    result = Result(command, date, Machine.here(options.threads), timings, absent)
+    machine = Machine.here(options.threads, None if on_cpu else _description(options.device))
+    result = Result(command, date, machine, timings, absent)
     out.print(Markdown(page(result)))
     full = on_cpu and not (options.quick or options.workloads) and result.passed
     if path := options.json or (RESULTS / result.machine.file_name if full else None):
@@ -85,6 +87,14 @@ def _run_suite(options: argparse.Namespace) -> int:
     for check in (check for timing in timings for check in timing.failed):
         err.print(f"[bold red]failed:[/] {failure(check)}", highlight=False)
     return int(not result.passed)
+
+
+def _description(device: str) -> str | None:
+    """The GPU, as CuPy or PyTorch knows it; None where both are missing."""
+    for name in ("cupy", "torch"):
+        with suppress(BackendError):
+            return select(name, device).description
+    return None
 
 
 def _run_to_accuracy(options: argparse.Namespace) -> int:

@@ -356,6 +356,19 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
     assert suite.not_installed("sklearn") == Absent("sklearn", "scikit-learn", reason)
 
 
+def test_the_result_of_a_gpu_names_it(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def select(name: str, device: str) -> SimpleNamespace:
+        if name == "cupy":
+            raise BackendError("CuPy is not installed.", "Install it.")
+        return SimpleNamespace(description=f"a GPU, {device}, by {name}")
+
+    monkeypatch.setattr(command, "select", select)
+    monkeypatch.setattr(command, "run_suite", lambda *a, **k: (result.timings, result.absent))
+    command.main(["--device", "cuda:1", "--json", str(tmp_path / "gpu.json")])
+    machine = Result.from_json((tmp_path / "gpu.json").read_bytes()).machine
+    assert machine.gpu == "a GPU, cuda:1, by torch"
+
+
 def test_threads_that_cannot_be_are_refused() -> None:
     assert command.main(["--threads", "0", "--workloads", "W2"]) == 2
 

@@ -6,20 +6,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.lab_visitor import COMMAND, environment, serving
 from tests.support.lab_window import Window
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,8 +24,6 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
-COMMAND = (sys.executable, "-m", "nnbackprop")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TRAIN = "train mnist --hidden 32 --dropout 0 --epochs 2 --name digits --progress off"
 
 
@@ -49,27 +44,15 @@ def chromium() -> Iterator[Any]:
 def lab_folder(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained network of digits, runs/digits."""
     folder = tmp_path_factory.mktemp("lab")
-    subprocess.run([*COMMAND, *TRAIN.split()], cwd=folder, env=ENVIRONMENT, check=True, timeout=300)
+    subprocess.run([*COMMAND, *TRAIN.split()], cwd=folder, env=environment(), check=True, timeout=300)
     return folder
 
 
 @pytest.fixture(scope="session")
 def lab_address(lab_folder: Path) -> Iterator[str]:
     """The address, with its token, of a lab of that folder."""
-    with served(lab_folder) as address:
+    with serving(lab_folder) as (address, _):
         yield address
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a lab of a folder, which ends with the block."""
-    words = [*COMMAND, "lab", "--port", "0", "--no-browser"]
-    with subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        found = re.search(r"http://\S+", server.stdout.readline())
-        assert found is not None
-        yield found.group()
-        server.terminate()
 
 
 @pytest.fixture
@@ -84,7 +67,7 @@ def window(chromium: Any, lab_address: str) -> Iterator[Window]:
 @pytest.fixture
 def empty_lab(chromium: Any, tmp_path: Path) -> Iterator[Window]:
     """A window on a lab of a folder without runs."""
-    with served(tmp_path) as address:
+    with serving(tmp_path) as (address, _):
         opened = Window(chromium, address, viewport={"width": 1280, "height": 900})
         yield opened
         opened.context.close()

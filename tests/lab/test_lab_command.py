@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks.lab_visitor import serving
 from nnbackprop.diagnostics.replay import replay
 from tests.support.commands import run, said
 from tests.support.lab_client import Client
@@ -36,6 +38,22 @@ def test_it_prints_its_address_on_one_line_and_ctrl_c_saves_the_run(tmp_path: Pa
             output, errors = process.communicate(timeout=60)
     assert (output, errors, process.returncode) == ("", "", 0)
     assert replay(name, {}, tmp_path / "runs").exact
+
+
+def test_a_lab_that_is_served_ends_where_what_it_is_served_for_fails(tmp_path: Path) -> None:
+    """It would be waited for without end, in the place of the error."""
+    pytest.importorskip("starlette", reason="starlette is not installed")
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    processes = []
+
+    def fail() -> None:
+        with serving(tmp_path) as (_, process):
+            processes.append(process)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not psutil.pid_exists(processes[0])
 
 
 def test_without_its_libraries_it_says_how_to_install_them(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.lab_visitor import COMMAND, environment, serving
 from nnbackprop.runs.trained_model import TrainedModel
-from tests.lab.conftest import COMMAND, ENVIRONMENT, served
 from tests.support.lab_window import TEXTS, Window
 
 CLASSES = [*"123456789", "0"]
@@ -30,13 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of ex4."""
     place = tmp_path_factory.mktemp("named")
     words = "train ex4 --epochs 20 --name ex4 --progress off"
-    subprocess.run([*COMMAND, *words.split()], cwd=place, env=ENVIRONMENT, check=True, timeout=300)
+    subprocess.run([*COMMAND, *words.split()], cwd=place, env=environment(), check=True, timeout=300)
     return place
 
 
 @pytest.fixture(scope="module")
 def named(chromium: Any, folder: Path) -> Iterator[Window]:
-    with served(folder) as address:
+    with serving(folder) as (address, _):
         window = Window(chromium, address)
         yield window
         window.context.close()

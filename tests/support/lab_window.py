@@ -21,17 +21,21 @@ class Window:
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self._note(message.type == "error", message.text))
         self.page.on(
-            "response", lambda answer: self._note(answer.status >= 500, f"{answer.status} for {answer.url}")
+            "response", lambda answer: self._note(self._failed(answer), f"{answer.status} for {answer.url}")
         )
         self.page.on("pageerror", lambda error: self._note(True, str(error)))
         self.page.on("request", lambda request: self._note(not self._ours(request.url), f"asks for {request.url}"))
         self.page.goto(address)
 
+    def _failed(self, answer: Any) -> bool:
+        """Requests may be refused, such as a drawing that has no digit yet; files must be there."""
+        return answer.status >= (500 if "/api/" in answer.url else 400)
+
     def _ours(self, url: str) -> bool:
         return url.startswith((self.origin, "data:", "blob:"))
 
     def _note(self, bad: bool, text: str) -> None:
-        refused = text.startswith("Failed to load resource")  # such as a drawing that has no digit yet
+        refused = text.startswith("Failed to load resource")  # its response was judged
         if bad and not refused:
             self.complaints.append(text)
 
