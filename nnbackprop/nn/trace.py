@@ -34,18 +34,27 @@ class LayerSummary:
 
 
 class NetworkSummary(tuple[LayerSummary, ...]):
-    """A network's layers for samples of one shape; a table in a notebook."""
+    """A network's layers for samples of one shape; a table where it is printed, and in a notebook."""
 
     __slots__ = ()
 
-    def _repr_html_(self) -> str:
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Layer, output shape and number of parameters of each, then the total, under their heads."""
         counts = [sum(math.prod(a.shape) for a in layer.params.values()) for layer in self]
         rows = [
             (layer.name, " x ".join(map(str, layer.out_shape)), f"{n:,}" if n else "")
             for layer, n in zip(self, counts, strict=True)
         ]
-        heads = ("layer", "output shape", "parameters")
-        return html_table(heads, [*rows, ("total", "", f"{sum(counts):,}")])
+        return [("layer", "output shape", "parameters"), *rows, ("total", "", f"{sum(counts):,}")]
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        name, shape, count = (max(map(len, column)) for column in zip(*rows, strict=True))
+        return "\n".join(f"{a:{name}}  {b:{shape}}  {c:>{count}}".rstrip() for a, b, c in rows)
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._rows()
+        return html_table(heads, rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -226,6 +226,21 @@ def test_named_layers_and_plan_flatten_a_nested_network() -> None:
         assert tree_map(np.shape, p) == tree_map(np.shape, plan[name].params)
 
 
+def test_a_summary_is_printed_as_a_table() -> None:
+    """Of a convolution of 2 (3 3 3 + 1) parameters."""
+    network = Sequential(Conv2D(2, 3), ReLU(), Flatten(), Dense(1000))
+    rows = [line.split("  ") for line in str(network.summary((12, 12, 3))).splitlines()]
+    cells = [[cell.strip() for cell in row if cell] for row in rows]
+    assert cells == [
+        ["layer", "output shape", "parameters"],
+        ["conv2d1", "10 x 10 x 2", "56"],
+        ["relu1", "10 x 10 x 2"],
+        ["flatten1", "200"],
+        ["dense1", "1000", "201,000"],
+        ["total", "201,056"],
+    ]
+
+
 def test_a_trace_has_every_layers_arrays_and_gradients(backend: Backend) -> None:
     """In the order they are computed in; a residual's sum comes after its layers, and its dx as well."""
     xp, (params, x, dy) = backend.xp, nested_case()
