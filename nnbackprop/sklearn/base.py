@@ -18,7 +18,7 @@ from backends import select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
@@ -67,6 +67,8 @@ class NNEstimator(BaseEstimator):
     max_fun: None = None
     dropout: float = 0.0
     normalization: str | None = None
+    layers: Any = None
+    image_shape: Any = None
     schedule: Any = None
     backend: str = "numpy"
     device: str | None = None
@@ -129,6 +131,7 @@ class NNEstimator(BaseEstimator):
             before.check_same(network, task.loss)
             fitted = before if partial else replace(before, first_step=before.state["progress"]["step"])
             fitted = fitted.with_optimizer(make_optimizer(p))
+        self.n_outputs_ = task.n_outputs
         validation = None
         if self.early_stopping:
             train, validation = self._split(train, fitted.seed)
@@ -246,9 +249,10 @@ class NNEstimator(BaseEstimator):
         progress = trainer.progress
         counts = Progress(epoch=progress.epoch, step=progress.step, lr_factor=progress.lr_factor)
         self._fitted = replace(fitted, state={**trainer.state_dict(), "progress": counts.to_dict()})
-        dense = [p for p in self._fitted.state["params"] if "W" in p]
-        self.coefs_, self.intercepts_ = [p["W"] for p in dense], [p["b"] for p in dense]
-        self.n_layers_, self.n_outputs_ = len(dense) + 1, len(self.intercepts_[-1])
+        params = self._fitted.state["params"]
+        weighted = [p for _, _, p in fitted.network.named_layers(params) if "W" in p]
+        self.coefs_, self.intercepts_ = [p["W"] for p in weighted], [p.get("b") for p in weighted]
+        self.n_layers_ = len(weighted) + 1
         self.out_activation_ = OUT_ACTIVATIONS.get(type(fitted.loss), "identity")
         self.loss_curve_, self.loss_ = convergence.loss_curve, convergence.loss_curve[-1]
         self._no_improvement_count = convergence.wait
@@ -262,13 +266,13 @@ class NNEstimator(BaseEstimator):
         """The network's parameters, host arrays, with the weights of `coefs_` and `intercepts_`."""
         weights = iter(zip(self.coefs_, self.intercepts_, strict=True))
 
-        def with_weights(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        def with_weights(layer: Layer, p: LayerParams) -> LayerParams:
             if "W" not in p:
                 return p
             W, b = next(weights)
-            return {"W": np.asarray(W, p["W"].dtype), "b": np.asarray(b, p["b"].dtype)}
+            return {name: np.asarray(value, p[name].dtype) for name, value in (("W", W), ("b", b)) if name in p}
 
-        return tuple(map(with_weights, self._fitted.state["params"]))
+        return map_layers(with_weights, self._fitted.network, self._fitted.state["params"])
 
     def _outputs(self, X: Any) -> tuple[np.ndarray, Evaluator]:
         """What the loss makes of the network's outputs, (n, k), by an evaluator on the estimator's backend."""

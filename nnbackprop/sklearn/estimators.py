@@ -48,10 +48,19 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     class_weight        None, "balanced" or a dict, as in other classifiers of scikit-learn; times sample_weight
     dropout             the share of each hidden layer's units that is dropped in training
     normalization       None, "batch" or "layer": before each hidden activation
+    layers              the whole network, a list of entries as in recipes and `--layers`, such as ["conv 8 3x3",
+                        "relu", "maxpool 2", "flatten", "dense"], in place of hidden_layer_sizes, activation,
+                        dropout and normalization; a last "dense" has as many units as y needs
+    image_shape         (rows, columns) or (rows, columns, channels) of the images that the rows of X are, where
+                        layers has layers of images; None: square and grey, from 8 x 8 pixels
     schedule            a word, such as "cosine", "one-cycle" or "warmup:500+cosine", over max_iter epochs from
                         learning_rate_init; or a function of the step, such as nb.CosineDecay(0.01, 1000)
     backend, device     where arrays live: "numpy", "torch", "jax", "cupy", "mlx", or "auto"; see `nb.select`
     dtype               "float32", "float64", "float16" or "bfloat16"; None is that of X
+
+    With `layers`, coefs_ has the W of each layer that has one ("conv", "dense", "maxout"), in the network's order,
+    those in a residual too, and intercepts_ its b, or None where it has none, as before "batchnorm". Weights begin
+    as He's, and biases at 0, as in a `Trainer` of the same layers.
 
     solver="lbfgs" and max_fun are refused. After fit, besides what MLPClassifier has: validation_loss_curve_.
 

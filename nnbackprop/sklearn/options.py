@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nnbackprop.data.raw import square_image_shape
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import Uniform
 from nnbackprop.nn.layers import ACTIVATIONS, Activation, Dense
@@ -19,6 +20,9 @@ from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
 from nnbackprop.optim.schedules import Schedule, parse_schedule
+from nnbackprop.runs.build import listed_layers
+from nnbackprop.runs.layer_list import reshape_to_images, takes_images
+from nnbackprop.runs.settings import parse_settings
 from nnbackprop.training.batch_schedule import steps_per_epoch
 
 T = TypeVar("T")
@@ -30,6 +34,14 @@ UNSUPPORTED = {
     "batch_size=len(X) for the full batch.",
 }
 """Values that scikit-learn knows and this package does not, with what to use."""
+
+PLAIN_NETWORK: dict[str, Any] = {
+    "hidden_layer_sizes": (100,),
+    "activation": "relu",
+    "dropout": 0.0,
+    "normalization": None,
+}
+"""Parameters of a network without `layers`, as they are where `layers` take their place: at their defaults."""
 
 
 def _is_number(low: float, below: float = math.inf, low_included: bool = False) -> Callable[[Any], bool]:
@@ -55,6 +67,14 @@ PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "beta_2": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
     "epsilon": (_is_number(0), "a finite number above 0"),
     "dropout": (_is_number(0, below=1, low_included=True), "a number of at least 0 and below 1"),
+    "layers": (
+        lambda v: v is None or (isinstance(v, list | tuple) and len(v) > 0),
+        "None, or a list of entries, such as ['conv 8 3x3', 'relu', 'maxpool 2', 'flatten', 'dense']",
+    ),
+    "image_shape": (
+        lambda v: v is None or (isinstance(v, list | tuple) and len(v) in (2, 3) and all(map(_is_count, v))),
+        "None, (rows, columns) or (rows, columns, channels), whole numbers from 1",
+    ),
     "schedule": (
         lambda v: v is None or isinstance(v, str) or callable(v),
         "None, a word or a function of the step",
@@ -83,6 +103,13 @@ def check_parameters(p: Parameters) -> None:
             f"schedule={p['schedule']!r} and learning_rate={p['learning_rate']!r} both say how the learning rate "
             "changes: leave learning_rate at 'constant', or schedule at None."
         )
+    for name, default in PLAIN_NETWORK.items():
+        if p["layers"] is not None and not np.array_equal(p[name], default):
+            raise UsageError(
+                f"layers and {name}={p[name]!r} both describe the network: layers are the whole of it, with an "
+                f"entry for each activation, normalization and dropout. Leave {name} at {default!r}, or layers at "
+                "None."
+            )
 
 
 def pick(name: str, value: Any, words: Mapping[str, T], own: str = "") -> T:
@@ -108,6 +135,27 @@ def make_activation(value: Any) -> Activation:
 
 
 def make_network(p: Parameters, n_features: int, n_outputs: int) -> Sequential:
+    """The network for rows of X: that of `layers`, if given, else dense layers of `hidden_layer_sizes`."""
+    make = _plain_network if p["layers"] is None else _listed_network
+    return make(p, n_features, n_outputs)
+
+
+def _listed_network(p: Parameters, n_features: int, n_outputs: int) -> Sequential:
+    """The entries of `layers`, as a recipe has them; before layers of images, rows of X are made images."""
+    layers = listed_layers(parse_settings({"layers": p["layers"]}, "The estimator"), n_outputs)
+    if not takes_images(layers):
+        return Sequential(*layers)
+    shape = p["image_shape"] or square_image_shape(n_features)
+    if shape is None or math.prod(shape) != n_features:
+        raise UsageError(
+            f"layers has layers of images, image_shape is {p['image_shape']!r}, and X has {n_features} features: "
+            "give image_shape=(rows, columns) or (rows, columns, channels), whose product they are. None stands "
+            "for square grey images of 8 x 8 pixels or more."
+        )
+    return Sequential(reshape_to_images(shape), *layers)
+
+
+def _plain_network(p: Parameters, n_features: int, n_outputs: int) -> Sequential:
     """Dense layers with scikit-learn's initial distribution: uniform by Glorot's limit, the biases too.
 
     The limit is sqrt(6 / (fan_in + fan_out)), or sqrt(2 / ...) for logistic units (Glorot and Bengio,
@@ -132,8 +180,8 @@ def hidden_sizes(value: Any) -> list[int]:
     if not all(map(_is_count, sizes)):
         raise UsageError(
             f"hidden_layer_sizes is {value!r} and must be the number of units of each hidden layer, whole numbers "
-            "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'. Layers of images, such "
-            "as convolutions, are for nb.Trainer(nb.Sequential(...), ...)."
+            "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'. A list of layers "
+            "is given as layers=['conv 8 3x3', ...]."
         )
     return sizes
 

@@ -13,7 +13,7 @@ from nnbackprop.runs.config_files import resolve
 
 from . import ROOT, machine, one_thread, table, today
 
-RECIPES = ("mnist", "mnist-original", "ex4", "rashid", "weight-height")
+RECIPES = ("mnist", "mnist-original", "ex4", "rashid", "weight-height", "cnn")
 LARGE = ("gradcheck", "mnist", "--hidden", "1000", "200", "--backend", "numpy")
 STEPS = 100
 
@@ -29,18 +29,20 @@ def measure() -> dict[str, str]:
 
 def gradients() -> str:
     """The largest relative error of each recipe's gradients on each library here; a million numbers' time."""
-    rows = []
-    for recipe in RECIPES:
-        for name in usable():
-            report = gradcheck_recipe(resolve(recipe, {}), select(name))
-            if not report.passed:
-                sys.exit(f"{recipe} on {name}: a gradient is wrong.\n{report}")
-            rows.append((recipe, name, f"{report.numbers:,}", f"{max(t.error for t in report.tensors):.1e}"))
+    rows = [gradient_row(recipe, name) for recipe in RECIPES for name in usable()]
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "nnbackprop", *LARGE], capture_output=True, text=True, check=True)
     seconds, verdict = time.perf_counter() - begin, done.stdout.strip().splitlines()[-1]
     timing = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
     return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{timing}"
+
+
+def gradient_row(recipe: str, library: str) -> tuple[str, str, str, str]:
+    """A recipe on a library; SystemExit if a gradient is wrong."""
+    report = gradcheck_recipe(resolve(recipe, {}), select(library))
+    if not report.passed:
+        sys.exit(f"{recipe} on {library}: a gradient is wrong.\n{report}")
+    return recipe, library, f"{report.numbers:,}", f"{max(tensor.error for tensor in report.tensors):.1e}"
 
 
 def usable() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,11 +30,12 @@ from nnbackprop import (
     WeightPenalty,
 )
 from nnbackprop.diagnostics.gradcheck.central_differences import derivatives, partial_derivatives
-from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck
+from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck, gradcheck_recipe
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers import Softmax
 from nnbackprop.nn.layers.base import Activation
 from nnbackprop.nn.sequential import Residual
+from nnbackprop.runs.config_files import resolve
 
 
 def samples(features: int, classes: int, n: int = 9) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +54,17 @@ def test_network_loss_and_penalty_pass_on_every_backend(backend: Backend) -> Non
         "input",
     ]
     assert max(tensor.error for tensor in report.tensors) < 1e-8
+
+
+def test_the_recipe_cnn_passes_on_every_backend(backend: Backend, tmp_path: Path) -> None:
+    """Every layer of its list, on eight images of 16 x 16, its least: twenty of MNIST take up to minutes."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (8, 16, 16)), y=np.arange(8) % 4)
+    report = gradcheck_recipe(resolve("cnn", {"data": str(tmp_path / "images.npz")}), backend)
+    assert report.passed, str(report)
+    layers = ("conv2d1", "batchnorm1", "conv2d2", "batchnorm2", "conv2d3", "batchnorm3")
+    layers += ("dense1", "batchnorm4", "dense2", "input")
+    assert list(dict.fromkeys(tensor.name.split(".")[0] for tensor in report.tensors)) == [*layers]
 
 
 @pytest.mark.parametrize("activation", [ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Sigmoid, Tanh, Softmax])

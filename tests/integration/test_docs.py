@@ -23,6 +23,7 @@ from tests.support.page_blocks import FENCE
 
 ROOT = Path(__file__).parents[2]
 RUNS = json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))["recipes"]
+RECORDS = ROOT / "benchmarks" / "results" / "records"
 PAGES = [
     page
     for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "course", ROOT / "examples")
@@ -153,6 +154,12 @@ def test_every_block_of_a_page_is_one_that_the_script_writes() -> None:
 )
 def test_the_figures_kept_are_good_enough(name: str, least: float) -> None:
     assert RUNS[name]["summary"]["test_accuracy"] >= least
+
+
+def test_the_fashion_mnist_run_kept_is_good_enough() -> None:
+    (run,) = json.loads((RECORDS / "fashion-mnist-runs.json").read_text(encoding="utf-8"))
+    assert shlex.split(run["command"])[:5] == ["nnbackprop", "train", "cnn", "--data", "fashion-mnist"]
+    assert run["summary"]["test_accuracy"] >= 0.91
 
 
 def test_the_coverage_kept_is_at_least_95_percent_by_branch() -> None:

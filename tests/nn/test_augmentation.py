@@ -1,4 +1,4 @@
-"""Augmentation: judged by np.rot90, SciPy's map_coordinates, and moments known from mathematics."""
+"""Augmentation: judged by np.rot90, SciPy's interpolation, and moments known from mathematics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import affine_transform, map_coordinates
 
 import backends
 from backends import Backend
@@ -130,16 +130,34 @@ def test_noise_is_standard_normal_and_cutout_has_its_area() -> None:
     np.testing.assert_allclose(np.bincount(covered, minlength=4)[2:] / 4000, [1 / 3, 2 / 3], atol=0.03)
 
 
-def test_half_angle_halves_the_rotation_of_its_classes_alone() -> None:
-    backend = backends.select("numpy")
-    x = RNG.standard_normal((4, 9, 9))
-    half = Augmentation("rotate 40", half_angle_classes=("b",)).for_images((9, 9), ("a", "b"))
-    found = half(backend.xp, x, np.array([0, 1, 0, 1], np.int32), key_of(backend))
-    whole, smaller = (
-        Augmentation(f"rotate {angle}").for_images((9, 9))(backend.xp, x, None, key_of(backend))
-        for angle in (40, 20)
-    )
-    np.testing.assert_allclose(found, np.stack([whole[0], smaller[1], whole[2], smaller[3]]), atol=1e-12)
+def rotation(angle: float) -> np.ndarray:
+    """The map of places (row, column) from the centre: clockwise, rows being down."""
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def slant(angle: float) -> np.ndarray:
+    return np.array([[1, 0], [math.tan(angle), 1]])
+
+
+@pytest.mark.parametrize(
+    ("entry", "maps"),
+    [("rotate 40", [rotation]), ("shear 40", [slant]), ("rotate 40 or shear 40", [rotation, slant])],
+)
+def test_half_angle_halves_the_angle_of_its_classes_alone(entry: str, maps: list) -> None:
+    """Against SciPy's affine_transform at 40 u degrees, or 20 u in class b, u being the random numbers drawn."""
+    backend, n, centre = backends.select("numpy"), 16, np.array([4, 4])
+    images, labels = RNG.standard_normal((n, 9, 9)), np.arange(n, dtype=np.int32) % 2
+    augment = Augmentation(entry, half_angle_classes=("b",)).for_images((9, 9), ("a", "b"))
+    found = augment(backend.xp, images, labels, key_of(backend))
+    width = 1 if len(maps) == 1 else 3  # the first of three chooses
+    u = uniform(np, key_of(backend).uniform_int16(backend.xp, n, width, "augmentation"), np.float64)
+    chosen = np.zeros(n, int) if len(maps) == 1 else (u[:, 0] >= 0).astype(int)
+    assert len({*zip(chosen.tolist(), labels.tolist(), strict=True)}) == 2 * len(maps)
+    for i, image in enumerate(images):
+        angle = math.radians((40, 20)[labels[i]]) * u[i, width - len(maps) + chosen[i]]
+        matrix = maps[chosen[i]](angle)
+        expected = affine_transform(image, matrix, centre - matrix @ centre, order=1, mode="nearest")
+        np.testing.assert_allclose(found[i], expected, atol=1e-12)
 
 
 def test_one_of_two_is_either_and_about_as_often() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from backends import NumpyBackend, select, tree_map
+from backends import NumpyBackend, leaves, select, tree_map, tree_unflatten, zip_leaves
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn import layers
 from nnbackprop.nn.initializers import He, InitRng
@@ -36,7 +36,8 @@ from nnbackprop.nn.layers import (
     SpatialDropout2D,
 )
 from nnbackprop.nn.rng import RngKey
-from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
+from nnbackprop.nn.sequential import Residual
+from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance, with_leaf
 from tests.support.layer_rows import ROWS, STEP, every_row, example, run, trained
 
 
@@ -46,16 +47,18 @@ def test_gradients_are_central_differences(backend, row):
     x, dy, params = example(row.layer, in_shape=row.in_shape)
     draw = RngKey(0, backend.asarray(STEP))
 
-    def loss_at(x: np.ndarray, params: dict[str, np.ndarray]) -> float:
+    def loss_at(x: np.ndarray, params: Any) -> float:
         y, _ = row.layer.forward(backend.xp, tree_map(backend.asarray, params), backend.asarray(x), draw)
         return float(np.sum(backend.to_numpy(y) * dy))
 
     _, dx, grads = run(backend, row.layer, x, dy, params)
     assert distance(dx, central_differences(lambda a: loss_at(a, params), x)) <= DIFFERENCES
-    assert grads.keys() == trained(row.layer, params).keys()
-    for name, w in trained(row.layer, params).items():
-        numeric = central_differences(lambda a, name=name: loss_at(x, {**params, name: a}), w)
-        assert distance(grads[name], numeric) <= DIFFERENCES, name
+    weights = trained(row.layer, params)
+    assert tree_map(np.shape, grads) == tree_map(np.shape, weights)
+    for w, grad in zip_leaves(weights, grads):
+        i = next(i for i, other in enumerate(leaves(params)) if other is w)
+        numeric = central_differences(lambda a, i=i: loss_at(x, with_leaf(params, i, a)), w)
+        assert distance(grad, numeric) <= DIFFERENCES
 
 
 @every_row
@@ -64,16 +67,16 @@ def test_values_and_gradients_are_autodiffs(backend, row, judge):
     x, dy, params = example(row.layer, in_shape=row.in_shape)
     weights = trained(row.layer, params)
 
-    def loss(library: Any, x: Any, *leaves: Any) -> Any:
-        y = getattr(row, judge)(library, x, dict(zip(weights, leaves, strict=True)))
+    def loss(library: Any, x: Any, *given: Any) -> Any:
+        y = getattr(row, judge)(library, x, tree_unflatten(weights, given))
         return (y * (library.tensor(dy) if judge == "torch" else dy)).sum(), y
 
     y, dx, grads = run(backend, row.layer, x, dy, params)
-    want_y, (want_dx, *want_grads) = JUDGES[judge](loss, x, *weights.values())
+    want_y, (want_dx, *want_grads) = JUDGES[judge](loss, x, *leaves(weights))
     assert distance(y, want_y) <= AUTODIFF
     assert distance(dx, want_dx) <= AUTODIFF
-    for name, want in zip(weights, want_grads, strict=True):
-        assert distance(grads[name], want) <= AUTODIFF, name
+    for want, grad in zip_leaves(tree_unflatten(weights, want_grads), grads):
+        assert distance(grad, want) <= AUTODIFF
 
 
 @every_row
@@ -81,7 +84,7 @@ def test_float32_stays_float32_and_near_float64(backend, row):
     """Each result takes some ten roundings of 2^-24 relative to its terms."""
     narrow = run(backend, row.layer, *example(row.layer, "float32", row.in_shape))
     wide = run(NumpyBackend(), row.layer, *example(row.layer, in_shape=row.in_shape))
-    for a, b in zip((*narrow[:2], *narrow[2].values()), (*wide[:2], *wide[2].values()), strict=True):
+    for a, b in zip(leaves(narrow), leaves(wide), strict=True):
         assert a.dtype == np.float32
         assert distance(a.astype("float64"), b) <= 10 * 2**-24
 
@@ -92,8 +95,8 @@ def test_without_need_dx_the_gradients_are_the_same_and_dx_is_none(backend, row)
     _, _, grads = run(backend, row.layer, x, dy, params)
     _, dx, alone = run(backend, row.layer, x, dy, params, need_dx=False)
     assert dx is None
-    assert grads.keys() == alone.keys()
-    assert all(np.array_equal(grads[name], alone[name]) for name in grads)
+    assert tree_map(np.shape, grads) == tree_map(np.shape, alone)
+    assert all(np.array_equal(a, b) for a, b in zip_leaves(grads, alone))
 
 
 @every_row
@@ -232,7 +235,7 @@ def exported() -> set[type]:
 
 
 def test_every_exported_layer_has_a_row():
-    assert {type(row.layer) for row in ROWS} == exported() - {Layer, Activation}
+    assert {type(row.layer) for row in ROWS} == exported() - {Layer, Activation} | {Residual}
 
 
 def test_every_activation_has_a_word_and_needs_no_argument():

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import select
-from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, parse_initializer
 from nnbackprop.nn.layers import (
@@ -261,8 +259,3 @@ def test_a_wrong_list_writes_nothing(in_folder: Path, capsys: pytest.CaptureFixt
     assert run("train", "mnist", "--data", str(in_folder), "--layers", "flatten", "dense 7") == 2
     assert "Entry 2 of layers, 'dense 7': it gives 7 outputs and 3 are needed" in said(capsys)
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
-
-
-def test_gradients_of_the_recipe_cnn_are_central_differences() -> None:
-    report = gradcheck_recipe(resolve("cnn", {}), select("numpy"))
-    assert report.passed

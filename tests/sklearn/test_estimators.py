@@ -316,7 +316,7 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
         ({"batch_size": "full"}, "batch_size is 'full' and must be 'auto'"),
         ({"tol": None}, "tol is None and must be a finite number"),
         ({"hidden_layer_sizes": "squared_error"}, "must be the number of units of each hidden layer"),
-        ({"hidden_layer_sizes": ("conv 8 3x3", 10)}, r"convolutions, are for nb\.Trainer"),
+        ({"hidden_layer_sizes": ("conv 8 3x3", 10)}, r"A list of layers is given as layers=\['conv 8 3x3'"),
         ({"hidden_layer_sizes": [[5], [3, 2]]}, "must be the number of units of each hidden layer"),
         ({"dropout": 1.0}, "dropout is 1.0 and must be a number of at least 0 and below 1"),
         ({"dropout": "0.5"}, "dropout is '0.5' and must be a number"),
@@ -439,9 +439,9 @@ def test_a_pipeline_of_columns_of_a_data_frame() -> None:
 
 
 def program(page: str) -> Any:
-    """The program of a page that imports the estimators."""
+    """The first program of a page that imports the estimators."""
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
-    (code,) = (
+    code = next(
         code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "nnbackprop.sklearn" in code
     )
     return compile(code, page, "exec")

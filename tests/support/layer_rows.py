@@ -38,6 +38,7 @@ from nnbackprop.nn.layers import (
     Tanh,
 )
 from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Residual
 from tests.support.gradients import kinkless
 
 N, K = 5, 4
@@ -90,6 +91,20 @@ def jax_pool(jax: Any, x: Any, start: float, function: Any, size: tuple[int, int
     return jax.lax.reduce_window(x, start, function, (1, *size, 1), (1, *stride, 1), "VALID")
 
 
+def torch_residual(torch: Any, x: Any, p: Any) -> Any:
+    """A Residual whose second layer is Dense, its third a Residual of one Dense, its fourth Dense, after tanh."""
+    h = torch.nn.functional.linear(torch.tanh(x), p[1]["W"].T, p[1]["b"])
+    h = h + torch.nn.functional.linear(h, p[2][0]["W"].T, p[2][0]["b"])
+    return x + torch.nn.functional.linear(h, p[3]["W"].T, p[3]["b"])
+
+
+def jax_residual(jax: Any, x: Any, p: Any) -> Any:
+    """The same."""
+    h = jax.numpy.dot(jax.numpy.tanh(x), p[1]["W"]) + p[1]["b"]
+    h = h + jax.numpy.dot(h, p[2][0]["W"]) + p[2][0]["b"]
+    return x + jax.numpy.dot(h, p[3]["W"]) + p[3]["b"]
+
+
 IMAGE = (6, 5, 2)
 
 ROWS = [
@@ -107,6 +122,7 @@ ROWS = [
         Flatten(),
         lambda torch, x, p: torch.flatten(x, 1),
         lambda jax, x, p: jax.numpy.reshape(x, (x.shape[0], -1)),
+        in_shape=IMAGE,
     ),
     Row(
         Identity(),
@@ -277,6 +293,11 @@ ROWS = [
         in_shape=IMAGE,
     ),
     Row(
+        Residual(Tanh(), Dense(3), Residual(Dense(3)), Dense(K)),
+        torch_residual,
+        jax_residual,
+    ),
+    Row(
         SpatialDropout2D(0.4),
         lambda torch, x, p: torch.tensor(CHANNEL_MASK) * x,
         lambda jax, x, p: CHANNEL_MASK * x,
@@ -296,26 +317,28 @@ every_pointwise = pytest.mark.parametrize("row", POINTWISE, ids=[str(row.layer) 
 
 def example(
     layer: Layer, dtype: str = "float64", in_shape: tuple[int, ...] = (K,)
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, Any]:
     """x (N, *in_shape) off the corners, dy of the output's shape, and parameters none of which is 0 or 1."""
     rng = np.random.default_rng(11)
     params, out_shape = layer.build(InitRng(11), in_shape, "float64")
     x, dy = kinkless(rng, (N, *in_shape)), rng.standard_normal((N, *out_shape))
-    return x.astype(dtype), dy.astype(dtype), {name: moved(rng, w).astype(dtype) for name, w in params.items()}
+    return x.astype(dtype), dy.astype(dtype), tree_map(lambda w: moved(rng, w).astype(dtype), params)
 
 
 def moved(rng: np.random.Generator, w: np.ndarray) -> np.ndarray:
     return w + rng.uniform(0.1, 0.4, w.shape)
 
 
-def trained(layer: Layer, params: dict[str, Any]) -> dict[str, Any]:
+def trained(layer: Any, params: Any) -> Any:
     """The parameters that have gradients."""
+    if isinstance(params, tuple):
+        return tuple(map(trained, layer.children, params))
     return {name: w for name, w in params.items() if name not in getattr(layer, "buffers", ())}
 
 
 def run(
-    backend: Backend, layer: Layer, x: np.ndarray, dy: np.ndarray, params: dict[str, Any], need_dx: bool = True
-) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    backend: Backend, layer: Layer, x: np.ndarray, dy: np.ndarray, params: Any, need_dx: bool = True
+) -> tuple[np.ndarray, Any, Any]:
     """y, dx and the parameters' gradients in training mode, as NumPy arrays."""
     xp, key = backend.xp, RngKey(0, backend.asarray(STEP))
     p = tree_map(backend.asarray, params)
