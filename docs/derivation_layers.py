@@ -16,6 +16,7 @@ from nnbackprop.nn.layers import (
     BatchNorm,
     Conv2D,
     Dense,
+    Flatten,
     GlobalAveragePool2D,
     LayerNorm,
     LeakyReLU,
@@ -25,6 +26,7 @@ from nnbackprop.nn.layers import (
     ReLU,
     SiLU,
     Softplus,
+    SpatialDropout2D,
 )
 from nnbackprop.nn.layers.windows import windows
 from nnbackprop.nn.rng import RngKey
@@ -46,10 +48,10 @@ class Pass:
     grads: Any
 
 
-def through(layer: Any, params: Any, x: Any, dy: Any) -> Pass:
+def through(layer: Any, params: Any, x: Any, dy: Any, key: RngKey = TRAINING) -> Pass:
     """A training step's pass forward and back."""
     x, dy = np.array(x, float), np.array(dy, float)
-    y, cache = layer.forward(XP, params, x, TRAINING)
+    y, cache = layer.forward(XP, params, x, key)
     dx, grads = layer.backward(XP, params, cache, dy, True)
     return Pass(y, cache, dx, grads)
 
@@ -333,6 +335,41 @@ def smooth() -> str:
 SMOOTH = {"ELU": ELU(), "softplus": Softplus(), "SiLU": SiLU(), "GELU": GELU()}
 
 
+# Dropout of channels, and Flatten.
+
+
+def channel_dropout() -> str:
+    """Two images of one row, two columns and three channels: four places, a row each."""
+    q, shape = 0.5, (2, 1, 2, 3)
+    x, dy = [[1, 2, 3], [2, 1, 4], [5, 3, 1], [4, 3, 2]], [[3, 1, -1], [1, 2, 1], [2, -1, 4], [1, 3, 2]]
+    key = RngKey(2, TRAINING.step)  # whose mask has three numbers of 0
+    found = through(SpatialDropout2D(q), {}, np.reshape(x, shape), np.reshape(dy, shape), key)
+    y, dx = (a.reshape(4, 3) for a in (found.y, found.dx))
+    return "\n\n".join(
+        (
+            fence({"X": x, "q": q, "m": found.cache.reshape(2, 3)}),
+            fence({"Y": y, "dY": dy, "dX": dx}),
+        )
+    )
+
+
+def flatten() -> str:
+    """One image of 2 x 2 pixels and two channels, and a unit behind it; then channels first."""
+    x, w, dz = np.array([[[1, 5], [2, 6]], [[3, 7], [4, 8.0]]]), np.array([2, 0, 1, -1, 0, 1, -2, 1.0]), 2.0
+    found = through(Flatten(), {}, x[None], dz * w[None])
+    y, dx = found.y[0], found.dx[0]
+    channels_first, w_first = (a.reshape(2, 2, 2).transpose(2, 0, 1).reshape(-1) for a in (y, w))
+    return "\n\n".join(
+        (
+            fence({"x_{uv0}": x[..., 0], "x_{uv1}": x[..., 1], "y": y}),
+            fence({"w": w, "z": y @ w}),
+            fence({"dz": dz, "dy": dz * w, "dx_{uv0}": dx[..., 0], "dx_{uv1}": dx[..., 1]}),
+            fence({"y'": channels_first, "w'": w_first}),
+            fence({"\\sum_j y'_j w'_j": channels_first @ w_first, "\\sum_j y_j w'_j": y @ w_first}),
+        )
+    )
+
+
 def blocks() -> dict[str, str]:
     """Every example by the name of its block."""
     examples = {
@@ -348,5 +385,7 @@ def blocks() -> dict[str, str]:
         "prelu": prelu,
         "residual": residual,
         "smooth": smooth,
+        "channel-dropout": channel_dropout,
+        "flatten": flatten,
     }
     return {f"derivation-{name}": make() for name, make in examples.items()}

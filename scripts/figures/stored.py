@@ -153,7 +153,7 @@ def layer_mistakes() -> str:
             f"### {entry['symptom']}\n\n{named}{entry['cause']} See ({entry['equation']}) of "
             f"[the derivation](derivation-layers.md).\n\n```diff\n- {entry['wrong']}\n+ {entry['right']}\n```\n\n"
             f"```text\n{entry['says']}\n```\n\nTrained so: {entry['accuracy']:.1%} right, with the right line "
-            f"{found['right']:.1%}.\n"
+            f"{found['right'][entry['network']]:.1%}.\n"
         )
     made = f"{found['training']}. Made by `{found['command']}` on {found['machine']}, {found['date']}."
     return "\n".join([*sections, made, ""])

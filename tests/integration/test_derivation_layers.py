@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnbackprop import BatchNorm, Conv2D, LayerNorm, MaxPool2D
+from nnbackprop import BatchNorm, Conv2D, Flatten, LayerNorm, MaxPool2D, SpatialDropout2D
 from nnbackprop.nn.layers.pooling import AveragePool2D
+from nnbackprop.nn.rng import RngKey
 from tests.integration.test_derivation import BLOCK, PAGES, ROOT
 from tests.support.gradients import AUTODIFF, distance
 
@@ -212,6 +213,45 @@ def test_the_other_layers_numbers_are_pytorchs() -> None:
     assert np.array_equal(shown["x"] + shown["f(x)"], shown["y"])
 
 
+def test_dropout_of_channels_numbers_are_pytorchs() -> None:
+    shown = numbers(*examples(ENGLISH)["channel-dropout"])
+    q, m = shown["q"], shown["m"]
+    assert set(np.unique(m)) == {0, 1 / (1 - q)}
+    for letters in (("X", "Y"), ("dY", "dX")):  # a place is 0 or not with all places of its image and channel
+        before, after = (shown[letter].reshape(2, 2, 3) for letter in letters)
+        assert np.array_equal(after != 0, np.broadcast_to(m[:, None] != 0, before.shape))
+
+    def forward(torch: Any, X: Any) -> Any:
+        """(images, channels, rows, columns) in PyTorch; its own dropout gives the values that masks have."""
+        ours = torch.nn.functional.dropout2d(torch.ones(64, 3, 1, 2), q)
+        assert set(ours.unique().tolist()) == {0, 1 / (1 - q)}
+        assert bool((ours[..., 0] == ours[..., 1]).all())
+        images = X.reshape(2, 1, 2, 3).permute(0, 3, 1, 2) * torch.tensor(m)[:, :, None, None]
+        return images.permute(0, 2, 3, 1).reshape(4, 3)
+
+    want = judged(forward, shown["dY"], X=shown["X"])
+    assert_shown(shown["Y"], want["y"])
+    assert_shown(shown["dX"], want["X"])
+
+
+def test_flattens_numbers_are_pytorchs() -> None:
+    shown = numbers(*examples(ENGLISH)["flatten"])
+    x, w, w_first = np.stack([shown["x_{uv0}"], shown["x_{uv1}"]], axis=2), shown["w"][0], shown["w'"][0]
+    torch = pytest.importorskip("torch", reason="the judge PyTorch is not installed")
+    first = torch.flatten(torch.tensor(x).permute(2, 0, 1))
+    assert np.array_equal(first.numpy(), shown["y'"][0])
+    assert np.array_equal(torch.flatten(torch.tensor(w.reshape(x.shape)).permute(2, 0, 1)).numpy(), w_first)
+    of_first = judged(lambda torch, x, w: torch.flatten(x.permute(2, 0, 1)) @ w, shown["dz"], x=x, w=w_first)
+    of_last = judged(lambda torch, x, w: torch.flatten(x) @ w, shown["dz"], x=x, w=w)
+    assert of_first["y"] == of_last["y"] == shown["z"] == shown["\\sum_j y'_j w'_j"]
+    assert shown["y"][0] @ w_first == shown["\\sum_j y_j w'_j"] != shown["z"]
+    assert np.array_equal(of_last["w"] / shown["dz"], shown["y"][0])
+    assert np.array_equal(of_first["w"] / shown["dz"], shown["y'"][0])  # each weight's gradient at its new place
+    assert np.array_equal(shown["dz"] * w, shown["dy"][0])
+    for want in (of_first["x"], of_last["x"]):
+        assert np.array_equal(np.stack([shown["dx_{uv0}"], shown["dx_{uv1}"]], axis=2), want)
+
+
 SMOOTH: dict[str, Callable[..., Any]] = {
     "ELU": lambda torch, x: torch.nn.functional.elu(x),
     "softplus": lambda torch, x: torch.nn.functional.softplus(x),
@@ -294,3 +334,49 @@ def test_the_formulae_of_normalization(script: ModuleType) -> None:
     xh = (x - x.mean(axis=1, keepdims=True)) / sigma
     taken_off = dxh.mean(axis=1, keepdims=True) + xh * (dxh * xh).mean(axis=1, keepdims=True)
     assert distance(script.through(LayerNorm(eps), params, x, dy).dx, (dxh - taken_off) / sigma) <= AUTODIFF
+
+
+def test_the_formulae_of_dropout_of_channels(script: ModuleType) -> None:
+    """D64 and D65, number by number; every mask of four places, for the deviation of their sum."""
+    rng, q = np.random.default_rng(3), 0.25
+    x, dy = rng.standard_normal((2, 5, 4, 3, 6))
+    layer, key = SpatialDropout2D(q), RngKey(4, np.array(7, np.int32))
+    m = layer.draw(script.XP, key, x.shape, x.dtype)
+    assert m.shape == (5, 1, 1, 6)
+    assert set(np.unique(m)) == {0, 1 / (1 - q)}
+    found, y, dx = script.through(layer, {}, x, dy, key), np.zeros_like(x), np.zeros_like(x)
+    for r, u, v, c in itertools.product(*map(range, x.shape)):
+        y[r, u, v, c], dx[r, u, v, c] = m[r, 0, 0, c] * x[r, u, v, c], m[r, 0, 0, c] * dy[r, u, v, c]
+    assert np.array_equal(found.y, y)
+    assert np.array_equal(found.dx, dx)
+    masks = np.array(list(itertools.product((0, 1), repeat=4)))  # a number each
+    chance = np.prod(np.where(masks, 1 - q, q), axis=1)
+    sums = masks.sum(axis=1) / (1 - q)
+    mean = chance @ sums
+    assert mean == pytest.approx(4, abs=1e-12)
+    assert (chance @ (sums - mean) ** 2) ** 0.5 / mean == pytest.approx((q / ((1 - q) * 4)) ** 0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_the_roots_in_the_text_are_right(page: Path) -> None:
+    shown = re.findall(r"\\sqrt\{([\d. +/()\\cdot]+)\} = ([\d. /]+)`", page.read_text("utf-8"))
+    assert len(shown) == 3  # and the root of batch normalization's example
+    for inside, root in shown:
+        assert eval(inside.replace("\\cdot", "*")) ** 0.5 == pytest.approx(eval(root), abs=1e-15)
+
+
+def test_the_formulae_of_flatten(script: ModuleType) -> None:
+    """D66 and D67, number by number; both give another shape to the same memory."""
+    rng = np.random.default_rng(4)
+    (H, W, k), n = (3, 4, 5), 2
+    x, dy = rng.standard_normal((n, H, W, k)), rng.standard_normal((n, H * W * k))
+    found, y, dx = script.through(Flatten(), {}, x, dy), np.zeros_like(dy), np.zeros_like(x)
+    for u, v, c in itertools.product(range(H), range(W), range(k)):
+        y[:, (u * W + v) * k + c], dx[:, u, v, c] = x[:, u, v, c], dy[:, (u * W + v) * k + c]
+    assert np.array_equal(found.y, y)
+    assert np.array_equal(found.dx, dx)
+    y, cache = Flatten().forward(script.XP, {}, x, None)
+    dx, _ = Flatten().backward(script.XP, {}, cache, dy, True)
+    assert np.shares_memory(y, x)
+    assert dx is not None
+    assert np.shares_memory(dx, dy)

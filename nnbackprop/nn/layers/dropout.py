@@ -35,7 +35,7 @@ class Dropout:
         return {}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array | None]:
-        """y = m x, or x without a key (derivation, D30)."""
+        """y = m x, or x without a key (derivation, D30, D64)."""
         if key is None:
             return x, None
         m = self.draw(xp, key, x.shape, x.dtype)
@@ -46,7 +46,7 @@ class Dropout:
         return key.dropout_mask(xp, shape, self.rate, dtype)
 
     def backward(self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool) -> Backward:
-        """dx = m dy (derivation, D31)."""
+        """dx = m dy (derivation, D31, D65)."""
         m = cache
         if not need_dx:
             return None, {}
@@ -71,6 +71,6 @@ class SpatialDropout2D(Dropout):
         return {}, image_shape(in_shape, "SpatialDropout2D")
 
     def draw(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> Array:
-        """The mask m (n, 1, 1, c) for x of this shape and dtype."""
+        """The mask m (n, 1, 1, c) for x of this shape and dtype (derivation, D64)."""
         n, _, _, channels = shape
         return xp.reshape(key.dropout_mask(xp, (n, channels), self.rate, dtype), (n, 1, 1, channels))

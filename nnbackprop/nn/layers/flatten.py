@@ -22,9 +22,11 @@ class Flatten:
         return {}, (math.prod(in_shape),)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Shape]:
+        """Each sample's numbers in a row (derivation, D66)."""
         return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), tuple(x.shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool) -> Backward:
+        """Each error where its number was (derivation, D67)."""
         return (xp.reshape(dy, cache) if need_dx else None), {}
 
 

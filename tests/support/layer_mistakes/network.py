@@ -127,6 +127,11 @@ def gradients(p: Params, x: Array, T: Array, running: Params) -> Params:
     return {**grads, "M": v["m2"].T @ dpieces, "A": v["o"].T @ dzr, "V": v["r"].T @ dy, "c": dy.sum(axis=0)}
 
 
+def state() -> Params:
+    """Running statistics as they begin."""
+    return {"mean": np.zeros(4), "var": np.ones(4)}
+
+
 def initial(seed: int) -> Params:
     """Weights of deviation sqrt(2 / inputs), and values of the other parameters as training finds them."""
     rng = np.random.default_rng(seed)

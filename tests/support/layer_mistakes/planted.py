@@ -1,4 +1,4 @@
-"""Each mistake planted in the network, checked by `gradcheck_function`, and trained with.
+"""Each mistake planted in its network, checked by `gradcheck_function`, and trained with.
 
 python -m tests.support.layer_mistakes.planted --json docs/layer-mistakes.json
 """
@@ -25,23 +25,24 @@ from nnbackprop.diagnostics.gradcheck.report import Report
 
 HERE = Path(__file__).parent
 MISTAKES: dict[str, dict[str, str]] = {
-    id: {**CATALOGUE.get(id, {}), **entry}
+    id: {"network": "network", **CATALOGUE.get(id, {}), **entry}
     for id, entry in tomllib.loads((HERE / "mistakes.toml").read_text(encoding="utf-8")).items()
 }
-"""Symptom, cause, right and wrong line by id."""
+"""Network, symptom, cause, right and wrong line by id."""
 
-EPOCHS, BATCH, RATE, MOMENTUM, SAMPLES = 4, 20, 0.03, 0.9, 6000
+EPOCHS, BATCH, MOMENTUM, SAMPLES = 4, 20, 0.9, 6000
+RATES = {"network": 0.03, "channel_network": 0.1}
 SHOWN = 4  # digits of a gradient check
 
 
-def network(mistake: str | None = None) -> ModuleType:
-    """network.py as a module, with the mistake's line in the place of the right one."""
-    source = (HERE / "network.py").read_text(encoding="utf-8")
+def network(name: str, mistake: str | None = None) -> ModuleType:
+    """The network of this name as a module, with the mistake's line in the place of the right one."""
+    source = (HERE / f"{name}.py").read_text(encoding="utf-8")
     if mistake:
         right, wrong = MISTAKES[mistake]["right"], MISTAKES[mistake]["wrong"]
         assert source.count(right) == 1, right
         source = source.replace(right, wrong)
-    made = ModuleType(mistake or "right")
+    made = ModuleType(mistake or name)
     exec(compile(source, made.__name__, "exec"), vars(made))
     return made
 
@@ -58,20 +59,15 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x, t, x_test, t_test
 
 
-def running() -> dict[str, np.ndarray]:
-    """Running statistics as they begin."""
-    return {"mean": np.zeros(4), "var": np.ones(4)}
-
-
-def check(mistake: str | None) -> Report:
+def check(name: str, mistake: str | None = None) -> Report:
     """The report on the network with the mistake, by a few digits at its initial weights."""
-    net, (x, t, *_) = network(mistake), digits()
+    net, (x, t, *_) = network(name, mistake), digits()
     x, T = x[:SHOWN], np.eye(10)[t[:SHOWN]]
 
     def loss(p: Any) -> float:
-        return float(-np.mean(np.log((net.forward(p, x, running())["P"] * T).sum(axis=1))))
+        return float(-np.mean(np.log((net.forward(p, x, net.state())["P"] * T).sum(axis=1))))
 
-    return nb.gradcheck_function(loss, lambda p: net.gradients(p, x, T, running()), net.initial(0))
+    return nb.gradcheck_function(loss, lambda p: net.gradients(p, x, T, net.state()), net.initial(0))
 
 
 def summary(report: Report) -> str:
@@ -82,19 +78,27 @@ def summary(report: Report) -> str:
     return "\n".join([*wrong, report.verdict, *named])
 
 
-def accuracy(mistake: str | None) -> float:
+def accuracy(name: str, mistake: str | None = None) -> float:
     """Of test images, after training by the mistake's gradient with a rate that falls to 0."""
-    net, (x, t, x_test, t_test) = network(mistake), digits()
-    p, statistics, rng = net.initial(1), running(), np.random.default_rng(0)
-    speed = {name: np.zeros_like(a) for name, a in p.items()}
+    net, (x, t, x_test, t_test) = network(name, mistake), digits()
+    p, state, rng = net.initial(1), net.state(), np.random.default_rng(0)
+    speed = {key: np.zeros_like(a) for key, a in p.items()}
     batches = np.concatenate([rng.permutation(len(x)).reshape(-1, BATCH) for _ in range(EPOCHS)])
     with np.errstate(all="ignore"):
         for i, some in enumerate(batches):
-            g = net.gradients(p, x[some], np.eye(10)[t[some]], statistics)
-            speed = {name: MOMENTUM * speed[name] - RATE * (1 - i / len(batches)) * g[name] for name in p}
-            p = {name: p[name] + speed[name] for name in p}
-        found = network("running-statistics-in-training").forward(p, x_test, statistics)
-    return float(np.mean(found["P"].argmax(axis=1) == t_test))
+            g = net.gradients(p, x[some], np.eye(10)[t[some]], state)
+            rate = RATES[name] * (1 - i / len(batches))
+            speed = {key: MOMENTUM * speed[key] - rate * g[key] for key in p}
+            p = {key: p[key] + speed[key] for key in p}
+        found = evaluated(name, p, x_test, state)
+    return float(np.mean(found.argmax(axis=1) == t_test))
+
+
+def evaluated(name: str, p: Any, x: np.ndarray, state: Any) -> np.ndarray:
+    """Probabilities: without a mask; by running statistics, which one of the mistakes takes in training."""
+    if name == "channel_network":
+        return network(name).forward(p, x, None)["P"]
+    return network(name, "running-statistics-in-training").forward(p, x, state)["P"]
 
 
 def main() -> None:
@@ -107,9 +111,14 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {np.__version__}",
         "training": f"{SAMPLES:,} digits of 14 x 14 pixels, {EPOCHS} epochs",
-        "right": accuracy(None),
+        "right": {name: accuracy(name) for name in RATES},
         "mistakes": {
-            id: {**entry, "says": summary(check(id)), "accuracy": accuracy(id)} for id, entry in MISTAKES.items()
+            id: {
+                **entry,
+                "says": summary(check(entry["network"], id)),
+                "accuracy": accuracy(entry["network"], id),
+            }
+            for id, entry in MISTAKES.items()
         },
     }
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
