@@ -13,6 +13,7 @@ from nnbackprop.report import plot_process
 from nnbackprop.report.explanation_plot import explanation_plot
 from nnbackprop.report.plot_process import PlotData
 from nnbackprop.runs.explanation import explain_image, layer_outputs, output_gradient
+from nnbackprop.runs.train import Run
 from nnbackprop.runs.trained_model import TrainedModel
 from tests.support.commands import draw_no_plots, run, said
 
@@ -102,7 +103,12 @@ def test_the_command_explains_a_file_or_a_sample(capsys: pytest.CaptureFixture[s
 def test_a_run_ends_with_the_explanation_of_its_most_confident_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that `explain` gives of that sample, as the process that draws it gets it."""
     sent: list[bytes] = []
-    monkeypatch.setattr(plot_process, "draw_run", lambda run: sent.append(PlotData.of_run(run).to_bytes()) or ())
+
+    def send(run: Run) -> list[str]:
+        sent.append(PlotData.of_run(run).to_bytes())
+        return []
+
+    monkeypatch.setattr(plot_process, "draw_run", send)
     model = trained("--lr", "1e-4")
     data = model.data()
     probabilities = model.predict_proba(data.inputs)
