@@ -26,7 +26,9 @@ from .prediction_metrics import confidence_of
 
 if TYPE_CHECKING:
     from nnbackprop.data.dataset import Dataset
+    from nnbackprop.runs.explanation import Explanation
     from nnbackprop.runs.train import Run
+    from nnbackprop.training.trainer import Trainer
 
 MAX_MISTAKES = 16
 N_EXTREMES = 8  # predictions that are shown as the surest, and as the least sure
@@ -81,7 +83,8 @@ class PlotData:
 
     rows are those of metrics.jsonl, first_layer what `first_layer_images` gives. Targets and predictions are
     classes (n,), or numbers (n, k) named by `target_names`; of several labels at once there are none. Without
-    images there are no mistakes, nor without probabilities the surest and the least sure.
+    images there are no mistakes, nor without probabilities the surest and the least sure. The explanation is of
+    the sample that `most_wrong` names.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -93,6 +96,7 @@ class PlotData:
     target_names: tuple[str, ...] = ()
     mistakes: Mistakes | None = None
     extremes: Predictions | None = None
+    explanation: Explanation | None = None
 
     @classmethod
     def of(
@@ -123,10 +127,14 @@ class PlotData:
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the arrays as `.npy` files one after the other."""
-        own = {name: value for name, value in vars(self).items() if name not in ("mistakes", "extremes")}
+        apart = ("mistakes", "extremes", "explanation")
+        own = {name: value for name, value in vars(self).items() if name not in apart}
+        explained = {**vars(self.explanation)} if self.explanation else {}
+        outputs = dict(explained.pop("activations", ()))
+        images = [{**vars(found)} if found else {} for found in (self.mistakes, self.extremes)]
         stream = io.BytesIO()
         header: list[dict[str, Any]] = []
-        for part in (own, *(vars(images) if images else {} for images in (self.mistakes, self.extremes))):
+        for part in (own, *images, explained, outputs):
             arrays = {name: value for name, value in part.items() if isinstance(value, np.ndarray)}
             rest = {name: value for name, value in part.items() if name not in arrays}
             header.append({"arrays": list(arrays), "rest": rest})
@@ -139,9 +147,13 @@ class PlotData:
         """What `to_bytes` wrote."""
         stream = io.BytesIO(content)
         read = partial(np.lib.format.read_array, stream, allow_pickle=False)
-        own, mistakes, extremes = (
+        own, mistakes, extremes, explained, outputs = (
             {**part["rest"], **{name: read() for name in part["arrays"]}} for part in json.loads(stream.readline())
         )
+        if explained:
+            from nnbackprop.runs.explanation import Explanation
+
+            own["explanation"] = Explanation(**explained, activations=tuple(outputs.items()))
         return cls(
             **own,
             mistakes=Mistakes(**mistakes) if mistakes else None,
@@ -158,7 +170,34 @@ class PlotData:
         probabilities = trainer.predict_proba_or_values(data.inputs)
         predicted = trainer.evaluator.predicted_targets(probabilities)
         calibrated = trainer.loss.gives_probabilities
-        return cls.of(run.run_dir.read_metrics(), first_layer, data, predicted, probabilities, calibrated)
+        found = cls.of(run.run_dir.read_metrics(), first_layer, data, predicted, probabilities, calibrated)
+        if found.mistakes is None:
+            return found
+        return replace(found, explanation=_explain(trainer, data, most_wrong(data, predicted, probabilities)))
+
+
+def most_wrong(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> int:
+    """The row of the most confident mistake; where nothing is misclassified, of the least sure sample."""
+    confidence = confidence_of(predicted, probabilities)
+    wrong = np.flatnonzero(predicted != data.targets)
+    return int(wrong[np.argmax(confidence[wrong])]) if len(wrong) else int(np.argmin(confidence))
+
+
+def _explain(trainer: Trainer, data: Dataset, row: int) -> Explanation:
+    """Of one sample, on NumPy: JAX and CuPy would compile each operation for it, which takes seconds."""
+    from backends import select
+    from nnbackprop.runs.explanation import explain_sample
+    from nnbackprop.runs.saved_model import SavedModel
+
+    model = SavedModel(
+        evaluator=replace(trainer.evaluator, backend=select("numpy")),
+        params=trainer.host_params(),
+        sample_shape=trainer.sample_shape,
+        classes=data.classes,
+        source=data.source,
+        image_shape=data.image_shape,
+    )
+    return explain_sample(model, data, row)
 
 
 def draw_run(run: Run) -> list[str]:

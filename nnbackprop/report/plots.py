@@ -52,6 +52,10 @@ def draw_all(folder: Path, data: PlotData) -> list[str]:
         figures["wrongest-samples"] = lambda: misclassified_plot(mistakes, data.classes)
     if extremes is not None:
         figures["surest-samples"] = lambda: surest_plot(extremes, data.classes)
+    if (explanation := data.explanation) is not None:
+        from .explanation_plot import explanation_plot  # which imports this module
+
+        figures["explanation"] = lambda: explanation_plot(explanation)
     failed = []
     for name, figure in figures.items():
         try:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
 
 from .image_samples import read_image
+from .saved_model import SavedModel
 from .trained_model import TrainedModel
 
 
@@ -53,12 +55,18 @@ def explain_image(trained: TrainedModel, image: str, as_is: bool = False) -> Exp
             f"Sample {i} was asked for, and {data.source} has {len(data)} samples: give a number from 0 to "
             f"{len(data) - 1}, or an image file."
         )
+    return explain_sample(trained, data, i)
+
+
+def explain_sample(model: SavedModel, data: Dataset, i: int) -> Explanation:
+    """Explain sample i of images that `model` classifies."""
     name = f"sample {i} of {Path(data.source).name}"
-    return _explain(trained, name, data.inputs[i : i + 1], int(data.targets[i]), ())
+    return _explain(model, name, data.inputs[i : i + 1], int(data.targets[i]), ())
 
 
+@np.errstate(all="ignore")  # an underflow in a tail
 def _explain(
-    trained: TrainedModel, name: str, inputs: np.ndarray, label: int | None, notes: tuple[str, ...]
+    trained: SavedModel, name: str, inputs: np.ndarray, label: int | None, notes: tuple[str, ...]
 ) -> Explanation:
     probabilities = trained.predict_proba(inputs, name)
     predicted = int(trained.evaluator.predicted_targets(probabilities)[0])
@@ -76,7 +84,7 @@ def _explain(
     )
 
 
-def output_gradient(trained: TrainedModel, inputs: np.ndarray, label: int) -> np.ndarray:
+def output_gradient(trained: SavedModel, inputs: np.ndarray, label: int) -> np.ndarray:
     """dy_c/dx of the output of one class, of the shape of raw `inputs` (1, *sample_shape) and in their units.
 
     Of a network with a single output y, which stands for class 1, class 0 has -dy/dx.
@@ -91,7 +99,7 @@ def output_gradient(trained: TrainedModel, inputs: np.ndarray, label: int) -> np
     return backend.to_numpy(dx) * scaling.scale.astype(evaluator.dtype)  # x' = scale x + shift
 
 
-def layer_outputs(trained: TrainedModel, inputs: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:
+def layer_outputs(trained: SavedModel, inputs: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:
     """The name and output of each layer for one raw input, on the host.
 
     Layers that hand the same numbers on, such as dropout in evaluation and Flatten, are left out.

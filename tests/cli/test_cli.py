@@ -26,7 +26,7 @@ SMALL = ["mnist", "--hidden", "16", "--dropout", "0", "--epochs", "1"]
 """An epoch of real MNIST through a small network: under a second of steps, about 92% right."""
 PLOTS = (
     *("loss", "accuracy", "gradient-norms", "first-layer-weights", "confusion-matrix", "calibration"),
-    *("surest-samples", "wrongest-samples"),
+    *("surest-samples", "wrongest-samples", "explanation"),
 )
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")

@@ -62,9 +62,10 @@ def test_the_recipe_cnn_passes_on_every_backend(backend: Backend, tmp_path: Path
     np.savez(tmp_path / "images.npz", x=rng.integers(0, 256, (8, 16, 16)), y=np.arange(8) % 4)
     report = gradcheck_recipe(resolve("cnn", {"data": str(tmp_path / "images.npz")}), backend)
     assert report.passed, str(report)
-    layers = ("conv2d1", "batchnorm1", "conv2d2", "batchnorm2", "conv2d3", "batchnorm3")
-    layers += ("dense1", "batchnorm4", "dense2", "input")
-    assert list(dict.fromkeys(tensor.name.split(".")[0] for tensor in report.tensors)) == [*layers]
+    assert list(dict.fromkeys(tensor.name.split(".")[0] for tensor in report.tensors)) == [
+        *("conv2d1", "batchnorm1", "conv2d2", "batchnorm2", "conv2d3", "batchnorm3"),
+        *("dense1", "batchnorm4", "dense2", "input"),
+    ]
 
 
 @pytest.mark.parametrize("activation", [ReLU, LeakyReLU, ELU, GELU, SiLU, Softplus, Sigmoid, Tanh, Softmax])

@@ -12,7 +12,7 @@ import pytest
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report import plot_process
-from nnbackprop.report.plot_process import Mistakes, PlotData
+from nnbackprop.report.plot_process import Mistakes, PlotData, most_wrong
 from tests.support.commands import run, said
 from tests.support.plot_rows import metrics_row, small_images
 
@@ -103,6 +103,13 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
     right = data.targets == predicted
     expected = np.sort(np.array([0.9, 0.8, 0.7, 0.6])[~right])[::-1]
     np.testing.assert_allclose(mistakes.confidence, expected)
+
+
+def test_the_most_wrong_is_the_surest_mistake_or_else_the_least_sure_sample() -> None:
+    data = small_images(4)  # of classes 0, 1, 0, 1
+    probabilities = np.array([[0.4, 0.6], [0.8, 0.2], [0.9, 0.1], [0.45, 0.55]])
+    assert most_wrong(data, np.array([1, 0, 0, 1]), probabilities) == 1
+    assert most_wrong(data, data.targets, probabilities[[2, 0, 2, 3]]) == 3
 
 
 @pytest.mark.parametrize("classes", [(), ("ä", "two\nlines")], ids=["numbers", "classes"])

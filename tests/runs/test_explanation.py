@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from nnbackprop.errors import UsageError
+from nnbackprop.report import plot_process
 from nnbackprop.report.explanation_plot import explanation_plot
+from nnbackprop.report.plot_process import PlotData
 from nnbackprop.runs.explanation import explain_image, layer_outputs, output_gradient
+from nnbackprop.runs.train import Run
 from nnbackprop.runs.trained_model import TrainedModel
 from tests.support.commands import draw_no_plots, run, said
 
@@ -95,6 +98,33 @@ def test_the_command_explains_a_file_or_a_sample(capsys: pytest.CaptureFixture[s
         assert run("explain", "a", image) == 0
         assert f"Picture: {picture}" in said(capsys)
         assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_run_ends_with_the_explanation_of_its_most_confident_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that `explain` gives of that sample, as the process that draws it gets it."""
+    sent: list[bytes] = []
+
+    def send(run: Run) -> list[str]:
+        sent.append(PlotData.of_run(run).to_bytes())
+        return []
+
+    monkeypatch.setattr(plot_process, "draw_run", send)
+    model = trained("--lr", "1e-4")
+    data = model.data()
+    probabilities = model.predict_proba(data.inputs)
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != data.targets)
+    assert len(wrong) > 1
+    expected = explain_image(model, str(wrong[probabilities[wrong].max(axis=1).argmax()]))
+    explanation = PlotData.from_bytes(sent[0]).explanation
+    assert explanation is not None
+    assert explanation.name == expected.name
+    assert (explanation.predicted, explanation.label) == (expected.predicted, expected.label)
+    assert tuple(explanation.classes) == expected.classes
+    for name in ("image", "saliency", "probabilities"):
+        np.testing.assert_allclose(getattr(explanation, name), getattr(expected, name), rtol=1e-12)
+    assert [name for name, _ in explanation.activations] == [name for name, _ in expected.activations]
+    for (_, found), (_, wanted) in zip(explanation.activations, expected.activations, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_a_sample_beyond_the_last_and_a_network_of_tables_are_refused() -> None:
