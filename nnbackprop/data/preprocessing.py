@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 FLOAT32_DIGITS = 2.0**-24  # relative error of float32
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
-NO_TEXT = re.compile(
-    r"-?(0|[1-9]\d*)|(?i:true|false)"
-)  # names of classes that whole numbers and truth values have
+NO_TEXT = re.compile(r"-?(0|[1-9]\d*)|(?i:true|false)")  # classes that are whole numbers or truth values
 LEADING_ZERO = re.compile(r"0\d+")
 MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32 may cost
 
