@@ -78,7 +78,7 @@ class Dense:
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
         if "b" in params:
-            grads["b"] = sum_over_batch(xp, dz)[0, :]
+            grads["b"] = sum_over_batch(xp, dz)[0, :]  # (n, units) -> (units,)
         if not need_dx:
             return None, grads
         return xp.matmul(dz, xp.matrix_transpose(params["W"])), grads  # (n, units) (units, in) -> (n, in)
