@@ -65,9 +65,15 @@ class Mistakes(Predictions):
     def of(cls, data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Mistakes:
         """Of images with `predicted` classes (n,) and `probabilities` (n, k), or (n, 1) of class 1."""
         confidence = confidence_of(predicted, probabilities)
-        wrong = np.flatnonzero(predicted != data.targets)
-        order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-        return cls(*_arrays(data, predicted, confidence, order), len(wrong), len(data.targets))
+        rows = _misclassified(data, predicted, confidence)
+        arrays = _arrays(data, predicted, confidence, rows[:MAX_MISTAKES])
+        return cls(*arrays, len(rows), len(data.targets))
+
+
+def _misclassified(data: Dataset, predicted: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """The rows of the misclassified samples, the most confident first."""
+    rows = np.flatnonzero(predicted != data.targets)
+    return rows[np.argsort(-confidence[rows], kind="stable")]
 
 
 def _arrays(
@@ -131,7 +137,7 @@ class PlotData:
         own = {name: value for name, value in vars(self).items() if name not in apart}
         explained = {**vars(self.explanation)} if self.explanation else {}
         outputs = dict(explained.pop("activations", ()))
-        images = [{**vars(found)} if found else {} for found in (self.mistakes, self.extremes)]
+        images = [vars(found) if found else {} for found in (self.mistakes, self.extremes)]
         stream = io.BytesIO()
         header: list[dict[str, Any]] = []
         for part in (own, *images, explained, outputs):
@@ -179,8 +185,8 @@ class PlotData:
 def most_wrong(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> int:
     """The row of the most confident mistake; where nothing is misclassified, of the least sure sample."""
     confidence = confidence_of(predicted, probabilities)
-    wrong = np.flatnonzero(predicted != data.targets)
-    return int(wrong[np.argmax(confidence[wrong])]) if len(wrong) else int(np.argmin(confidence))
+    rows = _misclassified(data, predicted, confidence)
+    return int(rows[0] if len(rows) else np.argmin(confidence))
 
 
 def _explain(trainer: Trainer, data: Dataset, row: int) -> Explanation:

@@ -41,14 +41,12 @@ COLUMNS = 12
 
 def keep(name: str, folders: Sequence[Path]) -> None:
     """Keep the runs of a recipe, their metrics, and a picture of what the best of them gets wrong."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     opened = [TrainedModel.open(str(folder), backend=select("numpy")) for folder in folders]
     data = opened[0].data()
     runs = []
     for trained in opened:
         found = run_result(trained, data)
-        metrics = trained.run_dir.metrics_path.read_bytes()
-        (FOLDER / f"{name}-{found['seed']}.jsonl.gz").write_bytes(gzip.compress(metrics, mtime=0))
+        _keep_metrics(trained.run_dir, f"{name}-{found['seed']}")
         runs.append(found)
         print(found, flush=True)
     best = min(range(len(runs)), key=lambda k: len(runs[k]["wrong"]))
@@ -114,9 +112,7 @@ def keep_attempts(name: str, folders: Sequence[Path]) -> None:
     attempts = []
     for folder in folders:
         trained = TrainedModel.open(str(folder), backend=select("numpy"))
-        (FOLDER / f"{folder.name}.jsonl.gz").write_bytes(
-            gzip.compress(trained.run_dir.metrics_path.read_bytes(), mtime=0)
-        )
+        _keep_metrics(trained.run_dir, folder.name)
         rows = trained.run_dir.read_metrics()
         lowest = min(rows, key=lambda row: row["test_loss"])
         found = {
@@ -139,6 +135,12 @@ def keep_data_set(name: str, folders: Sequence[Path]) -> None:
         found = {**made_by(trained.run_dir), "summary": trained.run_dir.read_json("summary.json")}
         runs.append({"command": command, **found})
     _write(f"{name}-runs", runs)
+
+
+def _keep_metrics(run_dir: RunDir, name: str) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    content = gzip.compress(run_dir.metrics_path.read_bytes(), mtime=0)
+    (FOLDER / f"{name}.jsonl.gz").write_bytes(content)
 
 
 def _write(name: str, result: Any) -> None:
